@@ -1,0 +1,1 @@
+//! Wire types, tarpc services, transport and the client library that knows the layout.

@@ -1,0 +1,1 @@
+//! Workloads, nemeses, schedules and campaigns against live clusters.

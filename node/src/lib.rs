@@ -1,0 +1,1 @@
+//! A Cartwheel node: tokio driver, shards, committer, storage engines, HTTP.

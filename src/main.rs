@@ -1,0 +1,2 @@
+//! The `cartwheel` command.
+fn main() {}
