@@ -1,1 +1,8 @@
-//! The protocol core of Cartwheel: pure code, no I/O, no clock, no threads, no randomness.
+//! The protocol core of Cartwheel.
+#![no_std]
+extern crate alloc;
+
+pub mod bucket;
+pub mod id;
+pub mod key;
+pub mod layout;

@@ -1,0 +1,1 @@
+//! Layouts: who owns what.
