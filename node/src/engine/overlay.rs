@@ -1,0 +1,151 @@
+//! A shard's view of its store: the engine, and over it what the shard wrote and the disk does not hold.
+//!
+//! A step reads its own writes and those of all steps before it at once; the engine learns them from the
+//! committer later. The overlay belongs to one shard's thread. What a crash loses is the overlay.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Engine, EngineError};
+use crate::committer::{Commit, ShardId};
+
+/// The uncommitted writes of one shard over an [`Engine`].
+pub struct Overlay {
+    engine: Arc<dyn Engine>,
+    shard: ShardId,
+    /// The number of the step that writes now.
+    step: u64,
+    /// The newest uncommitted write of each key, with its step.
+    newest: BTreeMap<Bytes, (u64, Option<Bytes>)>,
+    /// What the present step has written, in order.
+    writes: Vec<(Bytes, Option<Bytes>)>,
+    /// The keys of each step that wrote and may not be durable, oldest first.
+    untrimmed: VecDeque<(u64, Vec<Bytes>)>,
+}
+
+impl Overlay {
+    /// An overlay without writes, for a shard whose last durable step is `durable` (0 in a new store).
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, shard: ShardId, durable: u64) -> Self {
+        Self {
+            engine,
+            shard,
+            step: durable + 1,
+            newest: BTreeMap::new(),
+            writes: Vec::new(),
+            untrimmed: VecDeque::new(),
+        }
+    }
+
+    /// The value of `key` as the present step sees it.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        match self.newest.get(key) {
+            Some((_, value)) => Ok(value.clone()),
+            None => self.engine.read(key),
+        }
+    }
+
+    /// [`Engine::scan`] as the present step sees it.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn scan(
+        &self,
+        from: &[u8],
+        until: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        if limit == 0 || until.is_some_and(|until| until <= from) {
+            return Ok(Vec::new());
+        }
+        let range = (Bound::Included(from), until.map_or(Bound::Unbounded, Bound::Excluded));
+        let mut over = self.newest.range::<[u8], _>(range).peekable();
+        let mut found: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut from = Bytes::copy_from_slice(from);
+        loop {
+            let page = self.engine.scan(&from, until, limit - found.len())?;
+            let is_last = page.len() < limit - found.len();
+            // One past the page's last key: the least key greater than it ends in a zero byte.
+            let next = page.last().map(|(key, _)| Bytes::from([key.as_ref(), &[0]].concat()));
+            for (key, value) in page {
+                while let Some((above, written)) = over.next_if(|(above, _)| **above < key) {
+                    found.extend(pair(above, written));
+                }
+                match over.next_if(|(above, _)| **above == key) {
+                    Some((above, written)) => found.extend(pair(above, written)),
+                    None => found.push((key, value)),
+                }
+                if found.len() >= limit {
+                    found.truncate(limit);
+                    return Ok(found);
+                }
+            }
+            match next {
+                Some(next) if !is_last => from = next,
+                Some(_) | None => break,
+            }
+        }
+        found.extend(over.filter_map(|(key, written)| pair(key, written)));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Writes `value` to `key` in the present step, or removes `key`.
+    pub fn write(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.newest.insert(key.clone(), (self.step, value.clone()));
+        self.writes.push((key, value));
+    }
+
+    /// Ends the present step: what the committer must be sent, in the order of the steps. Every step
+    /// that asked for a barrier is sent, also one without writes.
+    #[must_use = "the overlay keeps the writes until they are committed"]
+    pub fn end_step(&mut self) -> Commit {
+        let step = self.step;
+        self.step += 1;
+        let writes = std::mem::take(&mut self.writes);
+        if !writes.is_empty() {
+            self.untrimmed.push_back((step, writes.iter().map(|(key, _)| key.clone()).collect()));
+        }
+        Commit { shard: self.shard, step, writes }
+    }
+
+    /// Drops what the engine holds now: the writes of the steps up to `durable`, inclusive.
+    pub fn trim(&mut self, durable: u64) {
+        while self.untrimmed.front().is_some_and(|(step, _)| *step <= durable) {
+            for key in self.untrimmed.pop_front().map(|(_, keys)| keys).unwrap_or_default() {
+                if self.newest.get(&key).is_some_and(|(step, _)| *step <= durable) {
+                    self.newest.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// The number of the step that writes now.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// How many keys have uncommitted writes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.newest.len()
+    }
+
+    /// Whether the engine holds everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.newest.is_empty()
+    }
+}
+
+/// The pair that a write shows, `None` where it removes.
+fn pair(key: &Bytes, (_, value): &(u64, Option<Bytes>)) -> Option<(Bytes, Bytes)> {
+    value.as_ref().map(|value| (key.clone(), value.clone()))
+}
