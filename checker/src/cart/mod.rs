@@ -1,0 +1,5 @@
+//! Shopping carts: is every acknowledged addition still there?
+
+mod value;
+
+pub use value::{CartValue, Item};
