@@ -1,5 +1,73 @@
-//! Shopping carts: is every acknowledged addition still there?
+//! Shopping carts: is every acknowledged addition still there, and does what was removed stay away?
+//!
+//! The classes are described at [`Results`]. An addition is judged by its add_id within its cart:
+//! - *lost* needs an acknowledgement, no cancellation that did or may have happened (one that
+//!   failed is none, one that was never completed may have), and a final read invoked after it;
+//! - a strict read must show what a strict write was acknowledged for before the read was invoked,
+//!   unless a cancellation naming it was invoked before the read was completed;
+//! - everything else that a read misses, or still shows, is *stale*: reported, not condemned.
+//!
+//! Order is the history's, not the clock's. Final reads (`final?`) are taken after quiet only: a
+//! harness that does not reach quiet must not mark any, and the verdict is unknown.
 
+mod batch;
+mod checker;
+mod line;
+mod report;
+mod results;
+mod state;
+mod stream;
+mod timeline;
+mod tracker;
 mod value;
 
+use std::path::Path;
+
+use batch::Batch;
+use checker::Checker;
+
+pub use results::{Anomaly, Availability, Class, Diverged, OpCounts, Results};
 pub use value::{CartValue, Item};
+
+use crate::event::Event;
+use crate::read::{self, Format, ReadError};
+
+/// Judges the history of a cart workload. Events of the nemesis are passed over.
+///
+/// A history that makes no sense (a completion without invocation, a value of another shape) is
+/// unknown, and the result's `error` names the event.
+pub fn check<'a>(events: impl IntoIterator<Item = &'a Event>) -> Results {
+    let mut checker = Checker::default();
+    let mut batch = Batch::default();
+    for (position, event) in events.into_iter().enumerate() {
+        batch.clear();
+        let observed = batch
+            .push_event(position as u64 + 1, event)
+            .and_then(|()| observe(&mut checker, &batch).map_err(|(_, reason)| reason));
+        if let Err(reason) = observed {
+            return Results::unreadable(format!("event {}: {reason}", event.index));
+        }
+    }
+    report::report(checker)
+}
+
+/// Judges a history file of either format, without keeping a history of JSON lines in memory.
+///
+/// A file that cannot be read or is malformed is unknown, and the result's `error` names the line.
+pub fn check_file(path: impl AsRef<Path>) -> Results {
+    let path = path.as_ref();
+    let judged =
+        read::open(path).map_err(ReadError::Io).and_then(|(format, reader)| match format {
+            Format::JsonLines => stream::check(reader),
+            Format::Edn => Ok(check(&read::read_history(path)?)),
+        });
+    judged.unwrap_or_else(|error| Results::unreadable(error.to_string()))
+}
+
+/// Feeds a batch to the checker. The error is the line, and what is wrong there.
+fn observe(checker: &mut Checker, batch: &Batch) -> Result<(), (u64, String)> {
+    for operation in &batch.operations {
+        checker.observe(batch, operation).map_err(|reason| (operation.line, reason))?;
+    }
+    Ok(())
+}

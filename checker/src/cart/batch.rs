@@ -1,0 +1,266 @@
+//! Cart operations in the compact form that the checker eats: no strings of their own, only places
+//! in a batch's text. A batch owns its text, so that one thread can parse while another checks.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::value::{CartValue, Item};
+use crate::event::{Event, EventType, Process};
+
+/// A run of operations in history order, and the text that they point into.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// The lines as they stood in the file; empty for operations made from events.
+    text: String,
+    /// Texts that do not stand in the file as they are: unescaped, or of events.
+    spill: String,
+    items: Vec<RawItem>,
+    pub(crate) operations: Vec<Operation>,
+}
+
+/// A place in a batch's text or, with the top bit of `start`, in its spill.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text {
+    start: u32,
+    length: u32,
+}
+
+const SPILLED: u32 = 1 << 31;
+
+/// An addition named or shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawItem {
+    pub(crate) add_id: Text,
+    /// Hash of the add_id.
+    pub(crate) hash: u64,
+    /// Hash of sku and quantity; 0 where only the add_id stands.
+    pub(crate) terms: u64,
+}
+
+/// A run of a batch's items.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Items {
+    pub(crate) start: u32,
+    pub(crate) length: u32,
+}
+
+/// The cart operations.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Name {
+    Add,
+    Cancel,
+    Change,
+    Read,
+}
+
+impl Name {
+    pub(crate) const ALL: [Self; 4] = [Self::Add, Self::Cancel, Self::Change, Self::Read];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Cancel => "cancel",
+            Self::Change => "change",
+            Self::Read => "read",
+        }
+    }
+
+    pub(crate) fn of(f: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| name.as_str() == f)
+    }
+}
+
+/// One event of a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    /// Where it stands: a line of a file, or a position in a list, from 1.
+    pub(crate) line: u64,
+    pub(crate) index: u64,
+    pub(crate) time: i64,
+    pub(crate) process: u64,
+    pub(crate) event_type: EventType,
+    pub(crate) name: Name,
+    pub(crate) strict: bool,
+    pub(crate) final_read: bool,
+    pub(crate) local: bool,
+    pub(crate) node: Option<Text>,
+    pub(crate) argument: Argument,
+}
+
+/// An operation's value, as far as its shape tells without its name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Argument {
+    /// No pair of a cart and something.
+    Odd,
+    /// A cart's key, its hash, and what stands beside it.
+    Of { cart: Text, hash: u64, content: Content },
+}
+
+/// What stands beside the cart's key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// Null.
+    Nothing,
+    /// One item.
+    Item(RawItem),
+    /// A list without elements: of ids or of items.
+    Empty,
+    /// A list of add_ids.
+    Ids(Items),
+    /// A list of items.
+    Items(Items),
+    /// Ids to cancel, and an item to add.
+    Change { cancel: Items, add: Option<RawItem> },
+    /// Anything else.
+    Odd,
+}
+
+impl Batch {
+    /// A batch over lines of a file, with nothing parsed yet.
+    pub(crate) fn refill(&mut self, text: String) {
+        self.clear();
+        self.text = text;
+    }
+
+    /// Forgets everything, keeps the memory; the text's buffer is handed back.
+    pub(crate) fn clear(&mut self) -> String {
+        self.spill.clear();
+        self.items.clear();
+        self.operations.clear();
+        std::mem::take(&mut self.text)
+    }
+
+    pub(crate) fn str(&self, text: Text) -> &str {
+        let start = (text.start & !SPILLED) as usize;
+        let source = if text.start & SPILLED == 0 { &self.text } else { &self.spill };
+        &source[start..start + text.length as usize]
+    }
+
+    pub(crate) fn items(&self, items: Items) -> &[RawItem] {
+        &self.items[items.start as usize..(items.start + items.length) as usize]
+    }
+
+    /// The text, and what is written while it is read.
+    pub(crate) fn split(&mut self) -> (&str, Sink<'_>, &mut Vec<Operation>) {
+        let Self { text, spill, items, operations } = self;
+        (text, Sink { base: text.as_ptr() as usize, spill, items }, operations)
+    }
+
+    /// Adds an event; those of the nemesis are passed over.
+    ///
+    /// # Errors
+    /// What is wrong with its value, in words.
+    pub(crate) fn push_event(&mut self, line: u64, event: &Event) -> Result<(), String> {
+        let Process::Client(process) = event.process else { return Ok(()) };
+        let name = Name::of(&event.f).ok_or_else(|| no_operation(&event.f))?;
+        let (_, mut sink, operations) = self.split();
+        let argument = match event.event_type {
+            // What a write's completion repeats is known from its invocation.
+            EventType::Fail | EventType::Info => Argument::Odd,
+            EventType::Ok if name != Name::Read => Argument::Odd,
+            EventType::Ok | EventType::Invoke => sink.argument(&CartValue::from_event(event)?),
+        };
+        let node = event.node.as_deref().map(|node| sink.spill(node));
+        operations.push(Operation {
+            line,
+            index: event.index,
+            time: event.time,
+            process,
+            event_type: event.event_type,
+            name,
+            strict: event.strict,
+            final_read: event.final_read,
+            local: event.local,
+            node,
+            argument,
+        });
+        Ok(())
+    }
+}
+
+/// What to say of an `f` that is none of ours.
+pub(crate) fn no_operation(f: &str) -> String {
+    format!("{f} is no cart operation (add, cancel, change, read)")
+}
+
+/// Where parsing writes texts and items.
+#[derive(Debug)]
+pub(crate) struct Sink<'a> {
+    base: usize,
+    spill: &'a mut String,
+    items: &'a mut Vec<RawItem>,
+}
+
+impl Sink<'_> {
+    /// The place of a text that is part of the batch's.
+    pub(crate) fn borrow(&self, text: &str) -> Text {
+        let start = (text.as_ptr() as usize).wrapping_sub(self.base);
+        Text { start: start as u32, length: text.len() as u32 }
+    }
+
+    /// Keeps a text that is not.
+    pub(crate) fn spill(&mut self, text: &str) -> Text {
+        let start = self.spill.len() as u32 | SPILLED;
+        self.spill.push_str(text);
+        Text { start, length: text.len() as u32 }
+    }
+
+    /// The run of all items from `start` on.
+    pub(crate) fn items_from(&self, start: usize) -> Items {
+        Items { start: start as u32, length: (self.items.len() - start) as u32 }
+    }
+
+    pub(crate) fn push(&mut self, item: RawItem) {
+        self.items.push(item);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn argument(&mut self, value: &CartValue) -> Argument {
+        let cart = self.spill(value.cart());
+        let content = match value {
+            CartValue::Add { item, .. } => Content::Item(self.item(item)),
+            CartValue::Cancel { add_ids, .. } => Content::Ids(self.ids(add_ids)),
+            CartValue::Change { cancel, add, .. } => Content::Change {
+                cancel: self.ids(cancel),
+                add: add.as_ref().map(|item| self.item(item)),
+            },
+            CartValue::Read { items: None, .. } => Content::Nothing,
+            CartValue::Read { items: Some(items), .. } => {
+                let start = self.len();
+                for item in items {
+                    let item = self.item(item);
+                    self.push(item);
+                }
+                Content::Items(self.items_from(start))
+            }
+        };
+        Argument::Of { cart, hash: hash(value.cart()), content }
+    }
+
+    fn item(&mut self, item: &Item) -> RawItem {
+        let add_id = self.spill(&item.add_id);
+        let terms = terms(hash(&item.sku), item.quantity.into());
+        RawItem { add_id, hash: hash(&item.add_id), terms }
+    }
+
+    fn ids(&mut self, add_ids: &[String]) -> Items {
+        let start = self.len();
+        for add_id in add_ids {
+            let text = self.spill(add_id);
+            self.push(RawItem { add_id: text, hash: hash(add_id), terms: 0 });
+        }
+        self.items_from(start)
+    }
+}
+
+/// The hash of a key or an add_id.
+pub(crate) fn hash(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
+}
+
+/// The hash of what an item is, beside its id; never 0.
+pub(crate) fn terms(sku_hash: u64, quantity: u64) -> u64 {
+    sku_hash.wrapping_add(quantity.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1
+}

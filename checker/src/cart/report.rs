@@ -1,0 +1,240 @@
+//! What the checker has seen, as results.
+
+use std::collections::BTreeMap;
+
+use super::batch::Name;
+use super::checker::{Checker, Found};
+use super::results::{Anomaly, Class, Diverged, Results};
+use super::state::{Addition, Cart};
+use super::timeline::Moment;
+use super::tracker::Kind;
+use crate::Verdict;
+
+/// How many anomalies of one class are described one by one. All are named and counted.
+const MAX_DESCRIBED: usize = 100;
+/// How many of the stalest additions are described.
+const WORST_STALE: usize = 8;
+/// How many unread carts the error names.
+const MAX_NAMED: usize = 5;
+
+/// Ends the check.
+pub(crate) fn report(mut checker: Checker) -> Results {
+    settle_all(&mut checker);
+    for name in checker.outstanding().collect::<Vec<_>>() {
+        checker.counts[name as usize].info_count += 1;
+    }
+    let mut found = std::mem::take(&mut checker.found);
+    let mut recovered = Vec::new();
+    for (number, state) in checker.additions.list.iter().enumerate() {
+        let addition = number as u32;
+        let read = checker.carts.list[state.cart as usize].read_finally;
+        let mut add = |class, promised, read| {
+            found.push(Found { class, addition, promised, read });
+        };
+        if let Some(read) = read.filter(|read| is_lost(state, *read)) {
+            add(Class::Lost, state.acknowledged, read);
+        } else if let Some((_, promised, read)) = state.stale {
+            add(Class::Stale, promised, read);
+        }
+        let failed = state.attempts > 0 && state.attempts == state.failed_attempts;
+        if state.shown && failed {
+            add(Class::Denied, Moment::NEVER, Moment::NEVER);
+        } else if state.shown && state.attempts > 0 && !state.is_acknowledged() {
+            recovered.push(checker.additions.name(addition).to_owned());
+        }
+    }
+    fill(checker, &found, recovered)
+}
+
+/// Additions that are missing to the end were missed.
+fn settle_all(checker: &mut Checker) {
+    for addition in 0..checker.additions.list.len() as u32 {
+        for kind in Kind::ALL {
+            let state = &checker.additions.list[addition as usize];
+            let expected = &checker.carts.list[state.cart as usize].expected[kind as usize];
+            if let Some(miss) = expected.missed(kind, addition, state) {
+                checker.missed(kind, miss);
+            }
+        }
+    }
+}
+
+/// Acknowledged before a final read, in no final read, and nobody can have cancelled it.
+fn is_lost(state: &Addition, read_finally: Moment) -> bool {
+    state.acknowledged < read_finally
+        && !state.shown_finally
+        && !state.maybe_cancelled
+        && state.open_cancels == 0
+}
+
+fn fill(mut checker: Checker, found: &[Found], mut recovered: Vec<String>) -> Results {
+    recovered.sort_unstable();
+    let names = |class| names(&checker, found, class);
+    let (lost, resurrected, phantom) =
+        (names(Class::Lost), names(Class::Resurrected), names(Class::Phantom));
+    let (duplicated, denied) = (names(Class::Duplicated), names(Class::Denied));
+    let (stale_strict, stale) = (names(Class::StaleStrict), names(Class::Stale));
+    let diverged = diverged(&checker);
+    let unread = unread(&checker);
+    let worst_stale = worst_stale(&checker, found);
+    let acknowledged_count = count(&checker, Addition::is_acknowledged);
+    let error = explain(&checker, acknowledged_count, &unread);
+    let sound = [&lost, &resurrected, &phantom, &duplicated, &denied, &stale_strict]
+        .into_iter()
+        .all(Vec::is_empty)
+        && diverged.is_empty();
+    let conclusive = if error.is_none() { Verdict::Valid } else { Verdict::Unknown };
+    Results {
+        valid: Verdict::from_bool(sound).and(conclusive),
+        error,
+        attempt_count: count(&checker, |state| state.attempts > 0),
+        acknowledged_count,
+        lost_count: lost.len() as u64,
+        lost,
+        resurrected_count: resurrected.len() as u64,
+        resurrected,
+        phantom_count: phantom.len() as u64,
+        phantom,
+        duplicated_count: duplicated.len() as u64,
+        duplicated,
+        denied_count: denied.len() as u64,
+        denied,
+        recovered_count: recovered.len() as u64,
+        recovered,
+        diverged_count: diverged.len() as u64,
+        diverged,
+        stale_strict_count: stale_strict.len() as u64,
+        stale_strict,
+        stale_count: stale.len() as u64,
+        stale,
+        worst_stale_latency_ms: worst_stale.iter().filter_map(|s| s.latency_ms).max().unwrap_or(0),
+        worst_stale,
+        anomalies: anomalies(&checker, found),
+        ops: Name::ALL
+            .into_iter()
+            .map(|name| (name.as_str(), checker.counts[name as usize]))
+            .collect(),
+        cart_count: checker.carts.list.len() as u64,
+        unread_count: unread.len() as u64,
+        availability: std::mem::take(&mut checker.gaps).finish(),
+    }
+}
+
+fn count(checker: &Checker, which: impl Fn(&Addition) -> bool) -> u64 {
+    checker.additions.list.iter().filter(|state| which(state)).count() as u64
+}
+
+fn names(checker: &Checker, found: &[Found], class: Class) -> Vec<String> {
+    let mut names: Vec<_> = found
+        .iter()
+        .filter(|found| found.class == class)
+        .map(|found| checker.additions.name(found.addition).to_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Why the history cannot tell, if it cannot.
+fn explain(checker: &Checker, acknowledged_count: u64, unread: &[u32]) -> Option<String> {
+    if acknowledged_count == 0 {
+        return Some("no addition was acknowledged".to_owned());
+    }
+    if unread.is_empty() {
+        return None;
+    }
+    let name = |cart: &u32| &*checker.carts.list[*cart as usize].name;
+    let named: Vec<_> = unread.iter().take(MAX_NAMED).map(name).collect();
+    let more = if unread.len() > MAX_NAMED { ", …" } else { "" };
+    let (count, named) = (unread.len(), named.join(", "));
+    Some(format!(
+        "{count} carts have no final read after their last acknowledgement: {named}{more}"
+    ))
+}
+
+/// The carts of which an acknowledged addition was never looked for.
+fn unread(checker: &Checker) -> Vec<u32> {
+    let looked_for = |state: &Addition| {
+        let read = checker.carts.list[state.cart as usize].read_finally;
+        state.shown_finally || read.is_some_and(|read| state.acknowledged < read)
+    };
+    let mut carts: Vec<_> = checker
+        .additions
+        .list
+        .iter()
+        .filter(|state| state.is_acknowledged() && !looked_for(state))
+        .map(|state| state.cart)
+        .collect();
+    carts.sort_unstable();
+    carts.dedup();
+    carts
+}
+
+fn diverged(checker: &Checker) -> Vec<Diverged> {
+    let mut diverged: Vec<_> =
+        checker.carts.list.iter().filter_map(|cart| differing(checker, cart)).collect();
+    diverged.sort_unstable_by(|a, b| a.cart.cmp(&b.cart));
+    diverged
+}
+
+fn differing(checker: &Checker, cart: &Cart) -> Option<Diverged> {
+    let mut holders: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (node, copy) in &cart.copies {
+        for addition in copy {
+            let nodes = holders.entry(*addition).or_default();
+            if nodes.last() != Some(node) {
+                nodes.push(*node);
+            }
+        }
+    }
+    holders.retain(|_, nodes| nodes.len() < cart.copies.len());
+    if holders.is_empty() {
+        return None;
+    }
+    let name = |node: &u32| checker.nodes[*node as usize].clone();
+    let names = |nodes: Vec<u32>| {
+        let mut names: Vec<_> = nodes.iter().map(name).collect();
+        names.sort_unstable();
+        names
+    };
+    Some(Diverged {
+        cart: cart.name.to_string(),
+        nodes: names(cart.copies.iter().map(|(node, _)| *node).collect()),
+        differing: holders
+            .into_iter()
+            .map(|(addition, nodes)| (checker.additions.name(addition).to_owned(), names(nodes)))
+            .collect(),
+    })
+}
+
+fn describe(checker: &Checker, found: &Found) -> Anomaly {
+    let state = &checker.additions.list[found.addition as usize];
+    Anomaly {
+        class: found.class,
+        cart: checker.carts.list[state.cart as usize].name.to_string(),
+        add_id: checker.additions.name(found.addition).to_owned(),
+        promised_index: checker.timeline.index(found.promised),
+        read_index: checker.timeline.index(found.read),
+        latency_ms: checker.timeline.between(found.promised, found.read).map(|ns| ns / 1_000_000),
+    }
+}
+
+fn anomalies(checker: &Checker, found: &[Found]) -> Vec<Anomaly> {
+    let mut described: BTreeMap<Class, usize> = BTreeMap::new();
+    let mut anomalies = Vec::new();
+    for found in found.iter().filter(|found| found.class != Class::Stale) {
+        let already = described.entry(found.class).or_default();
+        if *already < MAX_DESCRIBED {
+            anomalies.push(describe(checker, found));
+        }
+        *already += 1;
+    }
+    anomalies.sort_by(|a, b| (a.class, a.read_index).cmp(&(b.class, b.read_index)));
+    anomalies
+}
+
+fn worst_stale(checker: &Checker, found: &[Found]) -> Vec<Anomaly> {
+    let latency = |found: &&Found| checker.timeline.between(found.promised, found.read);
+    let mut stale: Vec<_> = found.iter().filter(|found| found.class == Class::Stale).collect();
+    stale.sort_by_key(|found| std::cmp::Reverse(latency(found)));
+    stale.into_iter().take(WORST_STALE).map(|found| describe(checker, found)).collect()
+}

@@ -1,0 +1,133 @@
+//! What a cart's next read must show, and what the reads before it missed.
+//!
+//! Comparing every read with every addition would cost their product where additions are lost. Here
+//! an addition that a read missed leaves the list of what is expected and comes back when a read
+//! shows it, so each comparison is paid for by an acknowledgement or by an add_id in a read, and
+//! the whole is linear in the history. (Reads in flight together while an addition is acknowledged
+//! compare it once each.)
+
+use super::state::Addition;
+use super::timeline::Moment;
+
+/// Which reads must show which additions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// Every read, everything acknowledged: what is missing is stale, no more.
+    Any,
+    /// Strict reads, what was acknowledged strictly.
+    Strict,
+    /// Strict final reads, everything acknowledged.
+    Final,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Any, Self::Strict, Self::Final];
+}
+
+/// A cart's side of it, for one kind.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    additions: Vec<u32>,
+    /// When the read that was completed last had been invoked.
+    latest: Moment,
+}
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self { additions: Vec::new(), latest: Moment::START }
+    }
+}
+
+/// An addition's side of it, for one kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Watch {
+    /// Nobody need show it.
+    #[default]
+    Off,
+    /// At this place of its cart's list.
+    Expected(u32),
+    /// Missing from a read that was invoked then, and from all that were completed since.
+    Missing(Moment),
+}
+
+/// An addition was missing from a read although it had been promised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Miss {
+    pub(crate) addition: u32,
+    /// When it was acknowledged.
+    pub(crate) promised: Moment,
+    /// When the last read that missed it was invoked.
+    pub(crate) read: Moment,
+}
+
+impl Expected {
+    /// From now on reads must show this addition.
+    pub(crate) fn enter(&mut self, kind: Kind, addition: u32, additions: &mut [Addition]) {
+        additions[addition as usize].watches[kind as usize] =
+            Watch::Expected(self.additions.len() as u32);
+        self.additions.push(addition);
+    }
+
+    /// It was shown, or is about to be cancelled: if it had been missing, that is over, and is
+    /// reported unless a cancellation in flight may have been the reason.
+    pub(crate) fn settle(
+        &mut self,
+        kind: Kind,
+        addition: u32,
+        additions: &mut [Addition],
+    ) -> Option<Miss> {
+        let miss = self.missed(kind, addition, &additions[addition as usize]);
+        if let Watch::Missing(_) = additions[addition as usize].watches[kind as usize] {
+            self.enter(kind, addition, additions);
+        }
+        miss
+    }
+
+    /// Whether it is missing now, and no cancellation in flight may be the reason.
+    pub(crate) fn missed(&self, kind: Kind, addition: u32, state: &Addition) -> Option<Miss> {
+        match state.watches[kind as usize] {
+            Watch::Missing(first) if state.open_cancels == 0 => Some(Miss {
+                addition,
+                promised: state.promised(kind),
+                read: first.max(self.latest),
+            }),
+            Watch::Missing(_) | Watch::Expected(_) | Watch::Off => None,
+        }
+    }
+
+    /// Nobody need show it any more: it is, or may be, cancelled.
+    pub(crate) fn leave(&mut self, kind: Kind, addition: u32, additions: &mut [Addition]) {
+        let watch = &mut additions[addition as usize].watches[kind as usize];
+        if let Watch::Expected(place) = std::mem::take(watch) {
+            self.take_out(kind, place, additions);
+        }
+    }
+
+    /// A read invoked then is complete; what it showed carries its number in `shown_in`.
+    pub(crate) fn judge(
+        &mut self,
+        kind: Kind,
+        read: u32,
+        invoked: Moment,
+        additions: &mut [Addition],
+    ) {
+        let mut place = 0;
+        while let Some(&addition) = self.additions.get(place as usize) {
+            let state = &mut additions[addition as usize];
+            if state.shown_in == read || state.promised(kind) > invoked {
+                place += 1;
+            } else {
+                state.watches[kind as usize] = Watch::Missing(invoked);
+                self.take_out(kind, place, additions);
+            }
+        }
+        self.latest = invoked;
+    }
+
+    fn take_out(&mut self, kind: Kind, place: u32, additions: &mut [Addition]) {
+        self.additions.swap_remove(place as usize);
+        if let Some(&moved) = self.additions.get(place as usize) {
+            additions[moved as usize].watches[kind as usize] = Watch::Expected(place);
+        }
+    }
+}
