@@ -1,0 +1,92 @@
+//! What every concern of a replica is handed: who it is, its view, its store and the list of effects.
+
+use crate::{
+    bucket::Bucket,
+    id::{Incarnation, NodeId},
+    key::{Partition, RecordKey},
+    message::{Body, Message},
+    object::Merging,
+    record::Storage,
+    rules::Mutant,
+    step::{Config, Effect, Effects, Fact, Ticket, Timer},
+    view::View,
+};
+
+/// The surroundings of one step.
+pub(crate) struct Env<'a, S> {
+    pub(crate) me: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) config: &'a Config,
+    pub(crate) view: &'a View,
+    pub(crate) suspected: &'a [NodeId],
+    pub(crate) storage: &'a mut S,
+    pub(crate) effects: &'a mut Effects,
+}
+
+impl<S: Storage> Env<'_, S> {
+    pub(crate) fn keeps(&self, mutant: Mutant) -> bool {
+        self.config.rules.keeps(mutant)
+    }
+
+    pub(crate) fn merging(&self, bucket: &Bucket) -> Merging {
+        Merging::of(bucket, self.config.rules)
+    }
+
+    /// The bucket of a record. Peers in a newer view may speak of one that this view does not have.
+    pub(crate) fn bucket(&self, key: &RecordKey) -> Option<Bucket> {
+        self.view.bucket(&key.key.bucket).cloned()
+    }
+
+    pub(crate) fn owns(&self, key: &RecordKey, bucket: &Bucket) -> bool {
+        self.view.owns(self.me, key.partition, bucket.n)
+    }
+
+    pub(crate) fn is_suspected(&self, node: NodeId) -> bool {
+        self.suspected.binary_search(&node).is_ok()
+    }
+
+    pub(crate) fn message(&self, partition: Partition, body: Body) -> Message {
+        Message { view: self.view.id(), partition, body }
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, partition: Partition, body: Body) {
+        debug_assert_ne!(to, self.me, "a replica never writes to itself");
+        let message = self.message(partition, body);
+        self.effects.push(Effect::Send { to, message });
+    }
+
+    /// Acknowledges at the barrier of this step, also when it changed nothing (D1).
+    pub(crate) fn acknowledge(&mut self, to: NodeId, message: Message, changed: bool) {
+        if self.acknowledges_at_once(changed) {
+            self.effects.push(Effect::Send { to, message });
+        } else {
+            self.effects.push(Effect::Sync(Ticket::Acknowledge { to, message }));
+        }
+    }
+
+    /// What the mutants of D1 do.
+    pub(crate) fn acknowledges_at_once(&self, changed: bool) -> bool {
+        !self.keeps(Mutant::AckBeforeSync) || (!changed && !self.keeps(Mutant::AckUnchangedAtOnce))
+    }
+
+    pub(crate) fn set_timer(&mut self, timer: Timer, after_ms: u32) {
+        self.effects.push(Effect::SetTimer { timer, after_ms });
+    }
+
+    pub(crate) fn cancel_timer(&mut self, timer: Timer) {
+        self.effects.push(Effect::CancelTimer(timer));
+    }
+
+    /// A suspected peer that answers is taken back.
+    pub(crate) fn heard_from(&mut self, node: NodeId) {
+        if self.is_suspected(node) {
+            self.effects.push(Effect::Report(Fact::Answered(node)));
+        }
+    }
+
+    pub(crate) fn silent(&mut self, node: NodeId) {
+        if !self.is_suspected(node) {
+            self.effects.push(Effect::Report(Fact::Silent(node)));
+        }
+    }
+}

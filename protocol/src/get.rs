@@ -1,0 +1,136 @@
+//! One coordinated read as a value: who answered what, when that is enough, and who is to be repaired.
+
+use alloc::vec::Vec;
+
+use crate::{
+    context::{Binding, Context},
+    id::NodeId,
+    key::RecordKey,
+    message::Answer,
+    object::{Merging, Object},
+    request::{Refusal, Response},
+    rules::{Mutant, Rules},
+    view::ViewId,
+};
+
+/// A read under way.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Get {
+    pub(crate) key: RecordKey,
+    pub(crate) replied: bool,
+    view: ViewId,
+    need: u8,
+    strict: bool,
+    owners: Vec<NodeId>,
+    fallbacks: Vec<NodeId>,
+    /// In the order of the nodes, each at most once.
+    answers: Vec<(NodeId, Answer)>,
+}
+
+impl Get {
+    /// A read that `need` of the owners, or of the fallbacks asked, must answer.
+    pub(crate) fn new(
+        key: RecordKey,
+        view: ViewId,
+        owners: &[NodeId],
+        need: u8,
+        strict: bool,
+    ) -> Self {
+        let owners = owners.to_vec();
+        let (fallbacks, answers) = (Vec::new(), Vec::new());
+        Self { key, replied: false, view, need, strict, owners, fallbacks, answers }
+    }
+
+    /// Whether fallbacks may be asked: not by a strict read, because their "not found" proves nothing (Q2).
+    pub(crate) fn asks_fallbacks(&self, rules: Rules) -> bool {
+        !self.strict || !rules.keeps(Mutant::FallbackNotfoundCounts)
+    }
+
+    /// The owners that have not answered.
+    pub(crate) fn silent_owners(&self) -> impl Iterator<Item = NodeId> {
+        self.owners.iter().copied().filter(|owner| !self.has_answered(*owner))
+    }
+
+    /// The fallbacks that were asked.
+    pub(crate) fn fallbacks(&self) -> &[NodeId] {
+        &self.fallbacks
+    }
+
+    /// A fallback is asked in place of some silent owner.
+    pub(crate) fn ask(&mut self, node: NodeId) {
+        self.fallbacks.push(node);
+    }
+
+    /// One node's answer. A second one of the same node never counts (Q1).
+    pub(crate) fn hear(&mut self, from: NodeId, answer: Answer, view: ViewId) {
+        let too_new = self.strict && view > self.view;
+        let asked = self.owners.contains(&from) || self.fallbacks.contains(&from);
+        if too_new || !asked {
+            return;
+        }
+        if let Err(at) = self.answers.binary_search_by_key(&from, |(node, _)| *node) {
+            self.answers.insert(at, (from, answer));
+        }
+    }
+
+    /// Whether the answers that count are enough.
+    pub(crate) fn enough(&self) -> bool {
+        self.counted() >= usize::from(self.need)
+    }
+
+    /// Whether nothing is to be expected any more.
+    pub(crate) fn complete(&self) -> bool {
+        self.silent_owners().next().is_none()
+    }
+
+    /// What the client is told: the merge of all answers if they are enough.
+    pub(crate) fn response(&self, binding: Binding, merging: Merging) -> Response {
+        if !self.enough() {
+            let (have, need) = (self.counted() as u8, self.need);
+            return Response::Refused(Refusal::Unavailable { have, need });
+        }
+        let object = self.merged(merging);
+        let context = Context::new(binding, object.seen().clone());
+        let readable = |nodes: &[NodeId]| {
+            let counts = |(node, answer): &&(NodeId, Answer)| {
+                nodes.contains(node) && *answer != Answer::Damaged
+            };
+            self.answers.iter().filter(counts).count() as u8
+        };
+        let (owners, fallbacks) = (readable(&self.owners), readable(&self.fallbacks));
+        Response::Found { object, context, owners, fallbacks }
+    }
+
+    /// The merged object and the owners that answered with less (paper §5, read repair). Fallbacks are
+    /// never repaired, and a damaged copy is not mended by a single read (W1).
+    pub(crate) fn repair(&self, merging: Merging) -> (Object, Vec<NodeId>) {
+        let merged = self.merged(merging);
+        let is_stale = |answer: &Answer| match answer {
+            Answer::Absent => !merged.is_new(),
+            Answer::Found(object) => *object != merged,
+            Answer::Damaged => false,
+        };
+        let stale = self
+            .answers
+            .iter()
+            .filter(|(node, answer)| self.owners.contains(node) && is_stale(answer));
+        let stale = stale.map(|(node, _)| *node).collect();
+        (merged, stale)
+    }
+
+    fn merged(&self, merging: Merging) -> Object {
+        let found = self.answers.iter().filter_map(|(_, answer)| match answer {
+            Answer::Found(object) => Some(object),
+            Answer::Absent | Answer::Damaged => None,
+        });
+        found.fold(Object::new(), |merged, object| object.merge(&merged, merging))
+    }
+
+    fn counted(&self) -> usize {
+        self.answers.iter().filter(|(_, answer)| *answer != Answer::Damaged).count()
+    }
+
+    fn has_answered(&self, node: NodeId) -> bool {
+        self.answers.binary_search_by_key(&node, |(node, _)| *node).is_ok()
+    }
+}

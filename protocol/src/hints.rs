@@ -1,0 +1,215 @@
+//! Hints: what a node holds for others, and how it gets rid of it (paper §4.6; rules H1 to H3).
+//!
+//! A record that owes somebody is a hint. What a node that owns no copy takes in, it owes in the same step, also
+//! when the object did not change: the copy was counted again, so it must be handed over again. An owner is
+//! struck off only by an answer that names exactly what is held now. A record that owes nobody and is not
+//! owned here is dropped, never before. Hints do not expire (H2).
+
+use alloc::vec::Vec;
+
+use crate::{
+    bucket::Bucket,
+    env::Env,
+    id::NodeId,
+    key::{Key, Partition, RecordKey},
+    message::Body,
+    object::{Digest, Object},
+    record::{Owed, Record, Storage, Stored},
+    rules::Mutant,
+    step::Timer,
+    view::{View, ViewId},
+};
+
+/// How a record came to change by what a peer sent.
+pub(crate) struct Absorbed {
+    /// Whether the record changed.
+    pub(crate) changed: bool,
+    /// Whether this node owns the key.
+    pub(crate) owner: bool,
+}
+
+/// Merges what a peer sent into the own record (V5), and owes it on if this node owns no copy (H1).
+///
+/// `slot` is the owner whose place the sender addressed. Nothing is taken in, and so nothing may be
+/// acknowledged, where the own record is damaged or the bucket unknown: then the answer is `None`.
+pub(crate) fn absorb<S: Storage>(
+    env: &mut Env<'_, S>,
+    key: &RecordKey,
+    object: &Object,
+    slot: Option<NodeId>,
+) -> Option<Absorbed> {
+    let bucket = env.bucket(key)?;
+    let before = match env.storage.read(key) {
+        Stored::Absent => Record::default(),
+        Stored::Found(record) => record,
+        Stored::Damaged => return None,
+    };
+    let merged = before.object.merge(object, env.merging(&bucket));
+    let own = if env.keeps(Mutant::ExtendOwnFromMerge) {
+        before.own
+    } else {
+        let mine = merged.seen().dots().iter().rev();
+        let mut mine = mine.filter(|dot| dot.actor.incarnation == env.incarnation);
+        before.own.or(mine.next().copied())
+    };
+    let unchanged = merged == before.object && before != Record::default();
+    let owed = if unchanged && !env.keeps(Mutant::OwedLeftWhenUnchanged) {
+        before.owed.clone()
+    } else {
+        owed_after(env, key, &bucket, before.owed.as_ref(), slot)
+    };
+    let record = Record { object: merged, own, owed };
+    let changed = record != before;
+    if changed {
+        env.storage.write(key.clone(), Some(record));
+    }
+    Some(Absorbed { changed, owner: env.owns(key, &bucket) })
+}
+
+/// What a record owes after something was taken in: nobody at an owner. Elsewhere, beside what it owed before,
+/// the owner whose slot was addressed, or all owners if none was or if it was this node's own.
+pub(crate) fn owed_after<S: Storage>(
+    env: &Env<'_, S>,
+    key: &RecordKey,
+    bucket: &Bucket,
+    before: Option<&Owed>,
+    slot: Option<NodeId>,
+) -> Option<Owed> {
+    let (view, n) = (env.view, bucket.n);
+    if view.owns(env.me, key.partition, n) {
+        return None;
+    }
+    let mut owners = before.map_or_else(Vec::new, |owed| owed_in(view, key, n, owed));
+    match slot.filter(|owner| view.owns(*owner, key.partition, n)) {
+        Some(owner) => owners.push(owner),
+        None => owners.extend_from_slice(view.owners(key.partition, n)),
+    }
+    Owed::new(view.id(), owners)
+}
+
+/// Who is owed in this view: what was counted in another view reads as all owners of the present one.
+fn owed_in(view: &View, key: &RecordKey, n: u8, owed: &Owed) -> Vec<NodeId> {
+    if owed.view == view.id() {
+        owed.owners.to_vec()
+    } else {
+        view.owners(key.partition, n).to_vec()
+    }
+}
+
+/// Handing hints over: a bounded scan with a cursor, one page a step.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Handoff {
+    /// Where the next page begins; `None` at the start of a pass.
+    cursor: Option<RecordKey>,
+}
+
+impl Handoff {
+    /// Begins a pass now: there is a first view, or a peer is back.
+    pub(crate) fn start<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        self.cursor = None;
+        env.set_timer(Timer::Handoff, 0);
+    }
+
+    /// Hands over one page, and arms the timer for the next: at once within a pass, later after it.
+    pub(crate) fn page<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        let first = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
+        self.cursor = first.and_then(|first| {
+            (0..env.config.handoff_page).try_fold(first, |from, _| {
+                let (key, stored) = env.storage.scan(&from, 1).pop()?;
+                if owns_all(env, key.partition) {
+                    return next_foreign(env, Partition(key.partition.0 + 1));
+                }
+                hand_over(env, &key, stored);
+                Some(after(key))
+            })
+        });
+        let wait_ms = if self.cursor.is_some() { 1 } else { env.config.handoff_every_ms };
+        env.set_timer(Timer::Handoff, wait_ms);
+    }
+}
+
+/// The start of the first partition from `from` on of which this node does not own every key.
+fn next_foreign<S: Storage>(env: &Env<'_, S>, from: Partition) -> Option<RecordKey> {
+    let mut partitions = (from.0..env.view.partitions().count()).map(Partition);
+    partitions.find(|partition| !owns_all(env, *partition)).map(RecordKey::start_of)
+}
+
+/// Whether the node owns the partition's keys of every bucket: no record in it can be a hint.
+fn owns_all<S: Storage>(env: &Env<'_, S>, partition: Partition) -> bool {
+    let least = env.view.layout().buckets().iter().map(|bucket| bucket.n).min();
+    least.is_some_and(|n| env.view.owns(env.me, partition, n))
+}
+
+/// The least record key above `key`.
+fn after(key: RecordKey) -> RecordKey {
+    let mut name = key.key.name.to_vec();
+    name.push(0);
+    RecordKey { partition: key.partition, key: Key { bucket: key.key.bucket, name: name.into() } }
+}
+
+/// Sends one hint to everybody that it is owed to, suspected or not; drops it if that is nobody (H3).
+fn hand_over<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
+    let Stored::Found(record) = stored else { return };
+    let Some(bucket) = env.bucket(key) else { return };
+    if env.owns(key, &bucket) {
+        return;
+    }
+    let Some(owed) = &record.owed else {
+        env.storage.write(key.clone(), None);
+        return;
+    };
+    let owners = owed_in(env.view, key, bucket.n, owed);
+    if owners.iter().any(|owner| env.is_suspected(*owner)) && !env.keeps(Mutant::ExpireHints) {
+        env.storage.write(key.clone(), None);
+        return;
+    }
+    let digest = record.object.digest(&key.key);
+    for owner in owners {
+        let body = Body::Handoff { key: key.key.clone(), object: record.object.clone(), digest };
+        env.send(owner, key.partition, body);
+    }
+}
+
+/// Somebody hands over what it holds for this node: it is merged and acknowledged at the barrier.
+pub(crate) fn receive<S: Storage>(
+    env: &mut Env<'_, S>,
+    from: NodeId,
+    key: RecordKey,
+    object: &Object,
+    digest: Digest,
+) {
+    if let Some(Absorbed { changed, owner }) = absorb(env, &key, object, None) {
+        let message = env.message(key.partition, Body::HandoffOk { key: key.key, digest, owner });
+        env.acknowledge(from, message, changed);
+    }
+}
+
+/// An owner holds durably what was handed over. It is struck off if that is exactly what is held now, in the
+/// present view; the record goes when it owes nobody any more (H1).
+pub(crate) fn settle<S: Storage>(
+    env: &mut Env<'_, S>,
+    from: NodeId,
+    key: &RecordKey,
+    digest: Digest,
+    owner: bool,
+    view: ViewId,
+) {
+    let (Stored::Found(record), Some(bucket)) = (env.storage.read(key), env.bucket(key)) else {
+        return;
+    };
+    if env.owns(key, &bucket) || !owner {
+        return;
+    }
+    if !env.keeps(Mutant::DeleteHintUnconditionally) {
+        env.storage.write(key.clone(), None);
+        return;
+    }
+    let counts = view == env.view.id() && env.view.owns(from, key.partition, bucket.n);
+    if !counts || record.object.digest(&key.key) != digest {
+        return;
+    }
+    let owed = record.owed.as_ref().map_or_else(Vec::new, |o| owed_in(env.view, key, bucket.n, o));
+    let left = Owed::new(env.view.id(), owed.into_iter().filter(|owner| *owner != from));
+    let record = left.map(|left| Record { owed: Some(left), ..record });
+    env.storage.write(key.clone(), record);
+}

@@ -1,0 +1,118 @@
+//! What replicas say to each other.
+
+use core::fmt;
+
+use crate::{
+    id::{NodeId, RequestId},
+    key::{Key, Partition},
+    object::{Digest, Object},
+    request::{Request, Response},
+    view::ViewId,
+};
+
+/// One message from one replica to another. Any may be lost, delayed or duplicated, but a forwarded register
+/// put, which the transport never duplicates (F1).
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Message {
+    /// The view of the shard that sent it, when it decided to.
+    pub(crate) view: ViewId,
+    /// The partition that it is about: the receiving shard.
+    pub(crate) partition: Partition,
+    /// What it says. Drivers carry it and do not look.
+    pub(crate) body: Body,
+}
+
+/// What a message says. They come in pairs.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Body {
+    /// Hold this object, in the slot of the owner named.
+    Put { request: RequestId, slot: NodeId, key: Key, object: Object },
+    /// The object is durable here, in that slot.
+    PutOk { request: RequestId, slot: NodeId },
+    /// What do you hold for this key?
+    Get { request: RequestId, key: Key },
+    /// This.
+    GetOk { request: RequestId, answer: Answer },
+    /// You were seen to lack some of this; merge it. Nobody waits for an answer.
+    Repair { key: Key, object: Object },
+    /// I hold this for you.
+    Handoff { key: Key, object: Object, digest: Digest },
+    /// What you handed over, named by the digest that came with it, is durable here; `owner` says whether the
+    /// answerer owns the key.
+    HandoffOk { key: Key, digest: Digest, owner: bool },
+    /// Coordinate this for me: I own no copy.
+    Forward { request: RequestId, asked: Request },
+    /// What became of it.
+    ForwardOk { request: RequestId, response: Response },
+}
+
+/// One node's answer to a read.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Answer {
+    /// Nothing here.
+    Absent,
+    /// This is what is held here.
+    Found(Object),
+    /// Something is here and cannot be read: never evidence of absence (W1).
+    Damaged,
+}
+
+impl Message {
+    /// The partition that it is about: a driver routes by it.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// The view of the sender.
+    pub fn view(&self) -> ViewId {
+        self.view
+    }
+
+    /// Whether the transport may deliver it twice: all but a forwarded register put (F1).
+    pub fn may_be_duplicated(&self) -> bool {
+        match &self.body {
+            Body::Forward { asked, .. } => asked.operation.is_repeatable(),
+            Body::Put { .. }
+            | Body::PutOk { .. }
+            | Body::Get { .. }
+            | Body::GetOk { .. }
+            | Body::Repair { .. }
+            | Body::Handoff { .. }
+            | Body::HandoffOk { .. }
+            | Body::ForwardOk { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    /// `Put default/k r1@i1 for n3 {…}`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.body {
+            Body::Put { request, slot, key, object } => {
+                write!(f, "Put {key} {request} for {slot} {object}")
+            }
+            Body::PutOk { request, slot } => write!(f, "PutOk {request} for {slot}"),
+            Body::Get { request, key } => write!(f, "Get {key} {request}"),
+            Body::GetOk { request, answer } => write!(f, "GetOk {request} {answer}"),
+            Body::Repair { key, object } => write!(f, "Repair {key} {object}"),
+            Body::Handoff { key, object, digest } => {
+                write!(f, "Handoff {key} {object} {digest}")
+            }
+            Body::HandoffOk { key, digest, owner } => {
+                write!(f, "HandoffOk {key} {digest}{}", if *owner { "" } else { " not owner" })
+            }
+            Body::Forward { request, asked } => write!(f, "Forward {request} {asked}"),
+            Body::ForwardOk { request, response } => write!(f, "ForwardOk {request} {response}"),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::Found(object) => object.fmt(f),
+            Self::Damaged => f.write_str("damaged"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a node stores for a key, and the store that it is kept in.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+
+use crate::{id::NodeId, key::RecordKey, object::Object, version::Dot, view::ViewId};
+
+/// One record a key, whoever owns it: the object, and what is private to the node.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Record {
+    /// What all copies exchange.
+    pub object: Object,
+    /// The dot of this node's last coordination of the key; never sent, never merged (V1).
+    pub own: Option<Dot>,
+    /// The owners that lack this record. A record that owes somebody is a *hint* (H1).
+    pub owed: Option<Owed>,
+}
+
+/// The owners that lack a record, as counted in one view.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Owed {
+    /// In another view than this, all owners of that view are owed.
+    pub view: ViewId,
+    /// Sorted, never empty.
+    pub owners: Arc<[NodeId]>,
+}
+
+/// What a store answers.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Stored {
+    /// The key was never written here, or was dropped.
+    Absent,
+    /// The record.
+    Found(Record),
+    /// There is a record and its checksum fails. It is never "not found" (W1).
+    Damaged,
+}
+
+/// A store: synchronous to read and write, asynchronous to become durable.
+///
+/// An ordered map of typed records. A read sees every write before it. What is written becomes durable in
+/// order, at the latest at the next barrier ([`crate::Effect::Sync`]); a crash loses a suffix of what was
+/// written since, in whole steps.
+pub trait Storage {
+    /// The record of `key`.
+    fn read(&self, key: &RecordKey) -> Stored;
+
+    /// Replaces the record of `key`, or removes it.
+    fn write(&mut self, key: RecordKey, record: Option<Record>);
+
+    /// The first `limit` records from `from` on, in order; shorter only at the end of the store.
+    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)>;
+}
+
+impl Owed {
+    /// The owners owed; `None` when there are none left.
+    pub fn new(view: ViewId, owners: impl IntoIterator<Item = NodeId>) -> Option<Self> {
+        let mut owners: Vec<NodeId> = owners.into_iter().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        (!owners.is_empty()).then(|| Self { view, owners: owners.into() })
+    }
+}
+
+impl fmt::Display for Record {
+    /// The object, then `own i1.1:2` and `owes n2 n3` where there are any.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.object.fmt(f)?;
+        if let Some(own) = self.own {
+            write!(f, " own {own}")?;
+        }
+        if let Some(owed) = &self.owed {
+            f.write_str(" owes")?;
+            for owner in owed.owners.iter() {
+                write!(f, " {owner}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::Found(record) => record.fmt(f),
+            Self::Damaged => f.write_str("damaged"),
+        }
+    }
+}

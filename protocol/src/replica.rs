@@ -1,0 +1,296 @@
+//! The replica: one shard of one node, as a pure state machine. This file only routes.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{
+    coordinate::Actors,
+    env::Env,
+    forward::{Forwards, TakenBack},
+    hints::{self, Absorbed, Handoff},
+    id::{Incarnation, NodeId, RequestId},
+    key::RecordKey,
+    limits,
+    message::{Body, Message},
+    object::Object,
+    record::{Record, Storage},
+    request::{Operation, Refusal, Request, Response},
+    requests::{Client, Requests, answer},
+    rules::Mutant,
+    step::{Config, Effect, Effects, Input, Ticket, Timer},
+    view::View,
+};
+
+/// Requests, records and hints of one shard. A crash loses it whole; what it must not lose is in [`Storage`].
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Replica {
+    id: NodeId,
+    incarnation: Incarnation,
+    config: Arc<Config>,
+    view: Option<Arc<View>>,
+    suspected: Vec<NodeId>,
+    actors: Actors,
+    requests: Requests,
+    forwards: Forwards,
+    handoff: Handoff,
+}
+
+impl Replica {
+    /// A replica as after any start: it knows nothing but who it is.
+    pub fn new(id: NodeId, incarnation: Incarnation, config: impl Into<Arc<Config>>) -> Self {
+        Self {
+            id,
+            incarnation,
+            config: config.into(),
+            view: None,
+            suspected: Vec::new(),
+            actors: Actors::default(),
+            requests: Requests::default(),
+            forwards: Forwards::default(),
+            handoff: Handoff::default(),
+        }
+    }
+
+    /// Takes one input and appends what is to be done. The same state and input give the same effects.
+    ///
+    /// A client's fault gets a typed reply, a peer's fault is ignored, a fault of this code panics. What it
+    /// writes to `storage` in one step is one atomic batch.
+    pub fn step(&mut self, storage: &mut impl Storage, input: Input, effects: &mut Effects) {
+        match input {
+            Input::View(view) => self.adopt(storage, view, effects),
+            Input::Suspect { node, suspected } => self.suspect(storage, node, suspected, effects),
+            Input::Request { number, request } => self.request(storage, number, request, effects),
+            Input::Message { from, message } => self.message(storage, from, message, effects),
+            Input::Timeout(timer) => self.timeout(storage, timer, effects),
+            Input::Synced(ticket) => self.synced(storage, ticket, effects),
+        }
+    }
+
+    /// How many requests are under way: coordinated here or forwarded.
+    pub fn pending(&self) -> usize {
+        self.requests.len() + self.forwards.len()
+    }
+
+    fn adopt(&mut self, storage: &mut impl Storage, view: Arc<View>, effects: &mut Effects) {
+        self.view = Some(view);
+        if let Some((mut env, parts)) = self.parts(storage, effects) {
+            parts.handoff.start(&mut env);
+        }
+    }
+
+    fn suspect(
+        &mut self,
+        storage: &mut impl Storage,
+        node: NodeId,
+        suspected: bool,
+        effects: &mut Effects,
+    ) {
+        match self.suspected.binary_search(&node) {
+            Err(at) if suspected && node != self.id => self.suspected.insert(at, node),
+            Ok(at) if !suspected => {
+                self.suspected.remove(at);
+                // What is held for the peer need not wait for the next pass.
+                if let Some((mut env, parts)) = self.parts(storage, effects) {
+                    parts.handoff.start(&mut env);
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn request(
+        &mut self,
+        storage: &mut impl Storage,
+        number: u64,
+        request: Request,
+        effects: &mut Effects,
+    ) {
+        let run = if self.config.rules.keeps(Mutant::ReuseRequestIds) {
+            self.incarnation
+        } else {
+            Incarnation(0)
+        };
+        let id = RequestId { coordinator: run, caller: run, number };
+        match self.parts(storage, effects) {
+            Some((mut env, mut parts)) => {
+                parts.take(&mut env, id, Client::Here(number), request, true)
+            }
+            None => {
+                let response = Response::Refused(Refusal::NotReady);
+                effects.push(Effect::Reply { number, response });
+            }
+        }
+    }
+
+    fn message(
+        &mut self,
+        storage: &mut impl Storage,
+        from: NodeId,
+        message: Message,
+        effects: &mut Effects,
+    ) {
+        // Without a view there is nothing to judge a message by: it is lost, as on any network.
+        if let Some((mut env, mut parts)) = self.parts(storage, effects) {
+            env.heard_from(from);
+            parts.message(&mut env, from, message);
+        }
+    }
+
+    fn timeout(&mut self, storage: &mut impl Storage, timer: Timer, effects: &mut Effects) {
+        let Some((mut env, mut parts)) = self.parts(storage, effects) else { return };
+        match timer {
+            Timer::Handoff => parts.handoff.page(&mut env),
+            Timer::Deadline(id) => {
+                parts.requests.deadline(&mut env, id);
+                parts.forwards.deadline(&mut env, id);
+            }
+            Timer::Fallback(id) => {
+                parts.requests.fallback(&mut env, id);
+                let back = parts.forwards.silent(&mut env, id);
+                parts.take_back(&mut env, back);
+            }
+        }
+    }
+
+    fn synced(&mut self, storage: &mut impl Storage, ticket: Ticket, effects: &mut Effects) {
+        match ticket {
+            Ticket::Acknowledge { to, message } => effects.push(Effect::Send { to, message }),
+            Ticket::Coordinated(id) => {
+                if let Some((mut env, parts)) = self.parts(storage, effects) {
+                    parts.requests.coordinated(&mut env, id);
+                }
+            }
+        }
+    }
+
+    /// Splits the replica into the surroundings of a step and its concerns; `None` before the first view.
+    fn parts<'a, S: Storage>(
+        &'a mut self,
+        storage: &'a mut S,
+        effects: &'a mut Effects,
+    ) -> Option<(Env<'a, S>, Parts<'a>)> {
+        let env = Env {
+            me: self.id,
+            incarnation: self.incarnation,
+            config: &self.config,
+            view: self.view.as_deref()?,
+            suspected: &self.suspected,
+            storage,
+            effects,
+        };
+        let parts = Parts {
+            actors: &mut self.actors,
+            requests: &mut self.requests,
+            forwards: &mut self.forwards,
+            handoff: &mut self.handoff,
+        };
+        Some((env, parts))
+    }
+}
+
+/// The concerns of a replica, each with its own table.
+struct Parts<'a> {
+    actors: &'a mut Actors,
+    requests: &'a mut Requests,
+    forwards: &'a mut Forwards,
+    handoff: &'a mut Handoff,
+}
+
+impl Parts<'_> {
+    /// Takes a request of a client or of a peer: checks it, then coordinates it or passes it on.
+    fn take<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        id: RequestId,
+        client: Client,
+        request: Request,
+        may_forward: bool,
+    ) {
+        let key = env.view.place(request.key.clone());
+        if self.requests.contains(id) || self.forwards.contains(id) {
+            return;
+        }
+        let refuse = |env: &mut Env<'_, S>, refusal| {
+            client.reply(env, &key, Response::Refused(refusal));
+        };
+        if self.requests.len() + self.forwards.len() >= env.config.max_pending {
+            return refuse(env, Refusal::Overloaded);
+        }
+        let Some(bucket) = env.bucket(&key) else { return refuse(env, Refusal::UnknownBucket) };
+        let need = match limits::check(&request, &bucket, env.config) {
+            Ok(need) => need,
+            Err(refusal) => return refuse(env, refusal),
+        };
+        let here = env.owns(&key, &bucket) || request.operation == Operation::GetLocal;
+        let owners = env.view.owners(key.partition, bucket.n);
+        let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
+        match trusted.filter(|_| may_forward && !here) {
+            Some(owner) => self.forwards.start(env, (id, client), owner, key, request),
+            None => {
+                let placed = (key, &bucket, need);
+                self.requests.start(env, self.actors, (id, client), placed, &request);
+            }
+        }
+    }
+
+    /// Coordinates what another node did not.
+    fn take_back<S: Storage>(&mut self, env: &mut Env<'_, S>, back: Option<TakenBack>) {
+        if let Some(TakenBack { id, client, request }) = back {
+            self.take(env, id, client, request, false);
+        }
+    }
+
+    fn message<S: Storage>(&mut self, env: &mut Env<'_, S>, from: NodeId, message: Message) {
+        let Message { view, partition, body } = message;
+        let placed = |key| RecordKey { partition, key };
+        match body {
+            Body::Put { request, slot, key, object } => {
+                if let Some(Absorbed { changed, .. }) =
+                    hints::absorb(env, &placed(key), &object, Some(slot))
+                {
+                    let message = env.message(partition, Body::PutOk { request, slot });
+                    env.acknowledge(from, message, changed);
+                }
+            }
+            Body::PutOk { request, slot } => {
+                self.requests.put_ok(env, from, request, slot, view);
+            }
+            Body::Get { request, key } => {
+                let answer = answer(env, &placed(key));
+                env.send(from, partition, Body::GetOk { request, answer });
+            }
+            Body::GetOk { request, answer } => {
+                self.requests.get_ok(env, from, request, answer, view);
+            }
+            Body::Repair { key, object } => repaired(env, &placed(key), &object),
+            Body::Handoff { key, object, digest } => {
+                hints::receive(env, from, placed(key), &object, digest);
+            }
+            Body::HandoffOk { key, digest, owner } => {
+                hints::settle(env, from, &placed(key), digest, owner, view);
+            }
+            Body::Forward { request, asked } => {
+                let coordinator = if env.keeps(Mutant::ReuseRequestIds) {
+                    env.incarnation
+                } else {
+                    Incarnation(0)
+                };
+                let id = RequestId { coordinator, ..request };
+                self.take(env, id, Client::Peer(from, request), asked, false);
+            }
+            Body::ForwardOk { request, response } => {
+                let back = self.forwards.answered(env, from, request, response);
+                self.take_back(env, back);
+            }
+        }
+    }
+}
+
+/// A reader saw that this copy lacks something.
+fn repaired<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, object: &Object) {
+    if !env.keeps(Mutant::RepairOverwrites) {
+        let record = Record { object: object.clone(), own: None, owed: None };
+        env.storage.write(key.clone(), Some(record));
+        return;
+    }
+    hints::absorb(env, key, object, None);
+}

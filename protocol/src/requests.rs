@@ -1,0 +1,373 @@
+//! The requests that this node coordinates: the tables of puts and gets under way.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use crate::{
+    bucket::Bucket,
+    context::{Binding, Context},
+    coordinate::Actors,
+    env::Env,
+    get::Get,
+    hints,
+    id::{NodeId, RequestId},
+    key::RecordKey,
+    message::{Answer, Body},
+    object::Object,
+    put::Put,
+    record::{Storage, Stored},
+    request::{Operation, Refusal, Request, Response},
+    step::{Effect, Ticket, Timer},
+    view::ViewId,
+};
+
+/// Who waits for a request.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Client {
+    /// A client of this node, by its own number.
+    Here(u64),
+    /// The node that forwarded it, by its request id.
+    Peer(NodeId, RequestId),
+}
+
+/// What this node coordinates.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Requests {
+    puts: BTreeMap<RequestId, (Client, Put)>,
+    gets: BTreeMap<RequestId, (Client, Get)>,
+}
+
+impl Client {
+    /// Tells it.
+    pub(crate) fn reply<S: Storage>(
+        self,
+        env: &mut Env<'_, S>,
+        key: &RecordKey,
+        response: Response,
+    ) {
+        match self {
+            Self::Here(number) => env.effects.push(Effect::Reply { number, response }),
+            Self::Peer(node, request) => {
+                env.send(node, key.partition, Body::ForwardOk { request, response });
+            }
+        }
+    }
+}
+
+impl Requests {
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.puts.len() + self.gets.len()
+    }
+
+    /// Whether the request is under way: a duplicate starts nothing.
+    pub(crate) fn contains(&self, id: RequestId) -> bool {
+        self.puts.contains_key(&id) || self.gets.contains_key(&id)
+    }
+
+    /// Coordinates a request that is in order and needs `need` answers.
+    pub(crate) fn start<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        actors: &mut Actors,
+        (id, client): (RequestId, Client),
+        (key, bucket, need): (RecordKey, &Bucket, u8),
+        request: &Request,
+    ) {
+        let timeout_ms = request.timeout_ms.min(env.config.max_timeout_ms);
+        match &request.operation {
+            Operation::Get => {
+                env.set_timer(Timer::Deadline(id), timeout_ms);
+                self.start_get(env, (id, client), (key, bucket, need), request.strict);
+            }
+            Operation::GetLocal => {
+                let response = local(env, &key);
+                client.reply(env, &key, response);
+            }
+            Operation::Put { .. } | Operation::Delete { .. } | Operation::Change { .. } => {
+                let coordinated = actors.coordinate(env, &key, bucket, &request.operation);
+                match coordinated {
+                    Err(refusal) => client.reply(env, &key, Response::Refused(refusal)),
+                    Ok(done) => {
+                        env.set_timer(Timer::Deadline(id), timeout_ms);
+                        let owners = env.view.owners(key.partition, bucket.n);
+                        let view = env.view.id();
+                        let put = Put::new(key, done.object, view, owners, need, request.strict);
+                        self.start_put(env, (id, client), put, bucket, done.changed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_put<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        (id, client): (RequestId, Client),
+        mut put: Put,
+        bucket: &Bucket,
+        changed: bool,
+    ) {
+        if env.acknowledges_at_once(changed) {
+            put.durable_here(env.me, env.config.rules);
+        } else {
+            env.effects.push(Effect::Sync(Ticket::Coordinated(id)));
+        }
+        let owners: Vec<NodeId> = put.open_slots().filter(|owner| *owner != env.me).collect();
+        for owner in &owners {
+            send_put(env, *owner, *owner, id, &put);
+        }
+        for owner in owners {
+            if env.is_suspected(owner) {
+                ask_fallback_to_hold(env, &mut put, id, owner, bucket, true);
+            }
+        }
+        if put.open_slots().next().is_some() {
+            env.set_timer(Timer::Fallback(id), env.config.fallback_after_ms);
+        }
+        self.puts.insert(id, (client, put));
+        self.after_put_answer(env, id);
+    }
+
+    fn start_get<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        (id, client): (RequestId, Client),
+        (key, bucket, need): (RecordKey, &Bucket, u8),
+        strict: bool,
+    ) {
+        let owners = env.view.owners(key.partition, bucket.n);
+        let mut get = Get::new(key, env.view.id(), owners, need, strict);
+        get.hear(env.me, answer(env, &get.key), env.view.id());
+        let silent: Vec<NodeId> = get.silent_owners().filter(|owner| *owner != env.me).collect();
+        for owner in &silent {
+            let body = Body::Get { request: id, key: get.key.key.clone() };
+            env.send(*owner, get.key.partition, body);
+        }
+        for owner in &silent {
+            if env.is_suspected(*owner) {
+                ask_fallback_to_read(env, &mut get, id, bucket, true);
+            }
+        }
+        if !silent.is_empty() {
+            env.set_timer(Timer::Fallback(id), env.config.fallback_after_ms);
+        }
+        self.gets.insert(id, (client, get));
+        self.after_get_answer(env, id);
+    }
+
+    /// The own copy of a coordinated write is durable.
+    pub(crate) fn coordinated<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
+        if let Some((_, put)) = self.puts.get_mut(&id) {
+            put.durable_here(env.me, env.config.rules);
+            self.after_put_answer(env, id);
+        }
+    }
+
+    /// A peer holds the object of a put.
+    pub(crate) fn put_ok<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        from: NodeId,
+        id: RequestId,
+        slot: NodeId,
+        view: ViewId,
+    ) {
+        if let Some((_, put)) = self.puts.get_mut(&id) {
+            put.hear(from, slot, view, env.config.rules);
+            self.after_put_answer(env, id);
+        }
+    }
+
+    /// A peer answers a get.
+    pub(crate) fn get_ok<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        from: NodeId,
+        id: RequestId,
+        answer: Answer,
+        view: ViewId,
+    ) {
+        if let Some((_, get)) = self.gets.get_mut(&id) {
+            get.hear(from, answer, view);
+            self.after_get_answer(env, id);
+        }
+    }
+
+    fn after_put_answer<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
+        let Some((client, put)) = self.puts.get_mut(&id) else { return };
+        if put.enough() && !put.replied {
+            put.replied = true;
+            let response = put.response(env.me, env.view);
+            client.reply(env, &put.key, response);
+        }
+        // The request goes on after its reply until every slot is filled (paper §4.5).
+        if put.complete() && put.replied {
+            self.puts.remove(&id);
+            env.cancel_timer(Timer::Fallback(id));
+            env.cancel_timer(Timer::Deadline(id));
+        }
+    }
+
+    fn after_get_answer<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
+        let Some((client, get)) = self.gets.get_mut(&id) else { return };
+        let Some(bucket) = env.bucket(&get.key) else { return };
+        if get.enough() && !get.replied {
+            get.replied = true;
+            let binding = Binding::new(env.config.cluster, &get.key.key);
+            let response = get.response(binding, env.merging(&bucket));
+            client.reply(env, &get.key, response);
+        }
+        if get.complete() && get.replied {
+            let (_, get) = self.gets.remove(&id).expect("the get was just there");
+            repair(env, &get, &bucket);
+            env.cancel_timer(Timer::Fallback(id));
+            env.cancel_timer(Timer::Deadline(id));
+        }
+    }
+
+    /// Owners have been silent for a while: a fallback is asked for each of them.
+    pub(crate) fn fallback<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
+        let mut again = false;
+        if let Some((_, put)) = self.puts.get_mut(&id) {
+            let Some(bucket) = env.bucket(&put.key) else { return };
+            for owner in put.open_slots().collect::<Vec<_>>() {
+                if owner != env.me {
+                    env.silent(owner);
+                    again |= ask_fallback_to_hold(env, put, id, owner, &bucket, false);
+                }
+            }
+        } else if let Some((_, get)) = self.gets.get_mut(&id) {
+            let Some(bucket) = env.bucket(&get.key) else { return };
+            for owner in get.silent_owners().collect::<Vec<_>>() {
+                env.silent(owner);
+                // Who has its answer needs no more fallbacks: messages stay constant in the number of nodes.
+                again |= !get.replied && ask_fallback_to_read(env, get, id, &bucket, false);
+            }
+        }
+        if again {
+            env.set_timer(Timer::Fallback(id), env.config.fallback_after_ms);
+        }
+        self.after_put_answer(env, id);
+        self.after_get_answer(env, id);
+    }
+
+    /// The client waits no longer: it is told what is known, and stale owners are repaired with what came.
+    pub(crate) fn deadline<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
+        env.cancel_timer(Timer::Fallback(id));
+        if let Some((client, put)) = self.puts.remove(&id)
+            && !put.replied
+        {
+            let response = put.response(env.me, env.view);
+            client.reply(env, &put.key, response);
+        }
+        if let Some((client, get)) = self.gets.remove(&id) {
+            let Some(bucket) = env.bucket(&get.key) else { return };
+            if !get.replied {
+                let binding = Binding::new(env.config.cluster, &get.key.key);
+                let response = get.response(binding, env.merging(&bucket));
+                client.reply(env, &get.key, response);
+            }
+            repair(env, &get, &bucket);
+        }
+    }
+}
+
+/// What this node answers to a read of its own copy.
+pub(crate) fn answer<S: Storage>(env: &Env<'_, S>, key: &RecordKey) -> Answer {
+    match env.storage.read(key) {
+        Stored::Absent => Answer::Absent,
+        Stored::Found(record) => Answer::Found(record.object),
+        Stored::Damaged => Answer::Damaged,
+    }
+}
+
+fn local<S: Storage>(env: &Env<'_, S>, key: &RecordKey) -> Response {
+    let object = match env.storage.read(key) {
+        Stored::Absent => Object::new(),
+        Stored::Found(record) => record.object,
+        Stored::Damaged => return Response::Refused(Refusal::Damaged),
+    };
+    let bucket = env.bucket(key);
+    let owner = bucket.is_some_and(|bucket| env.owns(key, &bucket));
+    let binding = Binding::new(env.config.cluster, &key.key);
+    let context = Context::new(binding, object.seen().clone());
+    Response::Found { object, context, owners: u8::from(owner), fallbacks: u8::from(!owner) }
+}
+
+fn send_put<S: Storage>(
+    env: &mut Env<'_, S>,
+    to: NodeId,
+    slot: NodeId,
+    request: RequestId,
+    put: &Put,
+) {
+    let (key, object) = (put.key.key.clone(), put.object.clone());
+    env.send(to, put.key.partition, Body::Put { request, slot, key, object });
+}
+
+/// Asks the next fallback that was not asked yet to hold the slot of `owner`, preferring those that are not
+/// suspected; says whether there was one. The coordinator itself may be it.
+fn ask_fallback_to_hold<S: Storage>(
+    env: &mut Env<'_, S>,
+    put: &mut Put,
+    id: RequestId,
+    owner: NodeId,
+    bucket: &Bucket,
+    unsuspected_only: bool,
+) -> bool {
+    let candidates = env.view.fallbacks(put.key.partition, bucket.n);
+    let free = |node: &&NodeId| !put.has_asked(**node);
+    let trusted = candidates.iter().filter(free).find(|node| !env.is_suspected(**node));
+    let any = candidates.iter().find(free).filter(|_| !unsuspected_only);
+    if put.is_strict() {
+        return false;
+    }
+    let Some(node) = trusted.or(any).copied() else { return false };
+    put.ask(owner, node);
+    if node != env.me {
+        send_put(env, node, owner, id, put);
+    } else if put.is_durable_here() {
+        put.durable_here(env.me, env.config.rules);
+    }
+    true
+}
+
+/// Asks the next fallback that was not asked yet to answer a read in place of a silent owner; says whether
+/// there was one.
+fn ask_fallback_to_read<S: Storage>(
+    env: &mut Env<'_, S>,
+    get: &mut Get,
+    id: RequestId,
+    bucket: &Bucket,
+    unsuspected_only: bool,
+) -> bool {
+    if !get.asks_fallbacks(env.config.rules) {
+        return false;
+    }
+    let candidates = env.view.fallbacks(get.key.partition, bucket.n);
+    let free = |node: &&NodeId| !get.fallbacks().contains(node);
+    let trusted = candidates.iter().filter(free).find(|node| !env.is_suspected(**node));
+    let any = candidates.iter().find(free).filter(|_| !unsuspected_only);
+    let Some(node) = trusted.or(any).copied() else { return false };
+    get.ask(node);
+    if node == env.me {
+        get.hear(node, answer(env, &get.key), env.view.id());
+    } else {
+        let body = Body::Get { request: id, key: get.key.key.clone() };
+        env.send(node, get.key.partition, body);
+    }
+    true
+}
+
+/// Brings stale owners up to date with the merge of all answers, this node's own copy included.
+fn repair<S: Storage>(env: &mut Env<'_, S>, get: &Get, bucket: &Bucket) {
+    let (merged, stale) = get.repair(env.merging(bucket));
+    for owner in stale {
+        if owner == env.me {
+            hints::absorb(env, &get.key, &merged, None);
+        } else {
+            let body = Body::Repair { key: get.key.key.clone(), object: merged.clone() };
+            env.send(owner, get.key.partition, body);
+        }
+    }
+}

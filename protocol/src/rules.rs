@@ -1,0 +1,179 @@
+//! Rules, and the mutants that break one each.
+//!
+//! The core asks [`Rules::keeps`] at the one place that a mutant breaks. In a normal build the answer is a
+//! constant `true` that costs nothing; with the cargo feature `mutants` it is a look into the configuration,
+//! and each call counts towards the coverage of that rule, outside all state.
+
+use core::fmt;
+#[cfg(feature = "mutants")]
+use core::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal of $rule:literal,)+) => {
+        /// One rule left out, by the name of what goes wrong then. A mutant that no model kills means that
+        /// the model is too weak.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum Mutant { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Mutant {
+            /// Every mutant, in the order of the rules.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name on the command line.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The rule that it breaks, as the design numbers them.
+            pub const fn rule(self) -> &'static str {
+                match self { $(Self::$variant => $rule,)+ }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// A coordinator that holds no record counts its one actor from one again (Riak's kv679).
+    CounterPerKey = "counter-per-key" of "V1",
+    /// A coordinator extends an actor of the run before.
+    ExtendAfterRestart = "extend-after-restart" of "V1",
+    /// A merge brings `own` along with the object.
+    ExtendOwnFromMerge = "extend-own-from-merge" of "V1",
+    /// One counter for all keys of a node: version vectors get gaps.
+    NodeWideCounter = "node-wide-counter" of "V2",
+    /// Owners are sent the new entry alone.
+    ReplicateOnlyNewEntry = "replicate-only-new-entry" of "V3",
+    /// A put drops every local entry, whatever its context covers.
+    PutOverwritesLocal = "put-overwrites-local" of "V4",
+    /// A cart operation joins the client's context into `seen`.
+    CartJoinsContext = "cart-joins-context" of "V4",
+    /// Read repair overwrites what arrived meanwhile.
+    RepairOverwrites = "repair-overwrites" of "V5",
+    /// A merge keeps the later of two objects whole.
+    LastWriteWins = "last-write-wins" of "V5",
+    /// A context of another cluster, bucket or key is taken.
+    AcceptForeignContext = "accept-foreign-context" of "V7",
+    /// A cancellation removes what is there and is not remembered.
+    ForgetCancelled = "forget-cancelled" of "C1",
+    /// The bound of `cancelled` is applied before the entries that it names are dropped.
+    CutBeforeDrop = "cut-before-drop" of "C1",
+    /// Acknowledgements leave before the barrier.
+    AckBeforeSync = "ack-before-sync" of "D1",
+    /// What changes nothing is acknowledged at once.
+    AckUnchangedAtOnce = "ack-unchanged-at-once" of "D1",
+    /// A duplicated answer counts twice.
+    CountDuplicateAcks = "count-duplicate-acks" of "Q1",
+    /// An owner and the fallback that stands in for it both count.
+    CountOwnerAndFallback = "count-owner-and-fallback" of "Q1",
+    /// Request ids start again after a restart.
+    ReuseRequestIds = "reuse-request-ids" of "Q1",
+    /// A fallback's "not found" counts in a strict read.
+    FallbackNotfoundCounts = "fallback-notfound-counts" of "Q2",
+    /// Any acknowledgement deletes a hint, whatever it was for.
+    DeleteHintUnconditionally = "delete-hint-unconditionally" of "H1",
+    /// What changes nothing is not owed again.
+    OwedLeftWhenUnchanged = "owed-left-when-unchanged" of "H1",
+    /// A hint is dropped when it could not be delivered for a while.
+    ExpireHints = "expire-hints" of "H2",
+    /// A forwarded register put is coordinated again by the forwarder after a silence.
+    RecoordinateOnForward = "recoordinate-on-forward" of "F1",
+}
+
+impl Mutant {
+    /// The mutant of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|mutant| mutant.name() == name)
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which rules hold: all of them, but for the one that a mutant breaks.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Rules {
+    #[cfg(feature = "mutants")]
+    broken: Option<Mutant>,
+}
+
+impl Rules {
+    /// All rules.
+    pub const fn sound() -> Self {
+        Self {
+            #[cfg(feature = "mutants")]
+            broken: None,
+        }
+    }
+
+    /// All rules but the one that `mutant` breaks.
+    #[cfg(feature = "mutants")]
+    pub const fn without(mutant: Mutant) -> Self {
+        Self { broken: Some(mutant) }
+    }
+
+    /// The rules with a mutant, if this build has mutants at all: only then can it break anything.
+    pub fn with_mutant(mutant: Option<Mutant>) -> Result<Self, NoMutants> {
+        match mutant {
+            None => Ok(Self::sound()),
+            #[cfg(feature = "mutants")]
+            Some(mutant) => Ok(Self::without(mutant)),
+            #[cfg(not(feature = "mutants"))]
+            Some(_) => Err(NoMutants),
+        }
+    }
+
+    /// The mutant that these rules run, if any.
+    pub const fn mutant(self) -> Option<Mutant> {
+        #[cfg(feature = "mutants")]
+        return self.broken;
+        #[cfg(not(feature = "mutants"))]
+        None
+    }
+
+    /// Whether the rule that `mutant` breaks holds. Asked at the place where it would be broken.
+    #[inline(always)]
+    pub(crate) fn keeps(self, mutant: Mutant) -> bool {
+        #[cfg(feature = "mutants")]
+        {
+            COVERAGE[mutant as usize].fetch_add(1, Ordering::Relaxed);
+            self.broken != Some(mutant)
+        }
+        #[cfg(not(feature = "mutants"))]
+        {
+            let _ = mutant;
+            true
+        }
+    }
+}
+
+/// A mutant was asked for in a build without the feature `mutants`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NoMutants;
+
+impl fmt::Display for NoMutants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this build has no mutants; run cargo run --release --features mutants -- …")
+    }
+}
+
+impl core::error::Error for NoMutants {}
+
+/// Whether this build has mutants: such a build says so in its version and its status.
+pub const HAS_MUTANTS: bool = cfg!(feature = "mutants");
+
+#[cfg(feature = "mutants")]
+static COVERAGE: [AtomicU64; Mutant::ALL.len()] = [const { AtomicU64::new(0) }; Mutant::ALL.len()];
+
+/// How often each rule was asked for since the process started; `None` in a build without mutants.
+pub fn coverage(mutant: Mutant) -> Option<u64> {
+    #[cfg(feature = "mutants")]
+    return Some(COVERAGE[mutant as usize].load(Ordering::Relaxed));
+    #[cfg(not(feature = "mutants"))]
+    {
+        let _ = mutant;
+        None
+    }
+}

@@ -1,0 +1,203 @@
+//! The alphabet of a replica: what goes in, what comes out.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+
+use crate::{
+    id::{ClusterId, NodeId, RequestId},
+    message::Message,
+    request::{Request, Response},
+    rules::Rules,
+    view::View,
+};
+
+/// Everything that can happen to a replica.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Input {
+    /// A client asks for something. The caller numbers requests; [`Effect::Reply`] repeats the number.
+    Request {
+        /// Unique within the run of this process.
+        number: u64,
+        /// What is asked.
+        request: Request,
+    },
+    /// A peer says something.
+    Message {
+        /// Who, as the transport knows it.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// A timer that was set and not cancelled has run out.
+    Timeout(Timer),
+    /// All writes of the step that asked for this barrier, and of those before it, are on disk.
+    Synced(Ticket),
+    /// Go by this view. The first input after a start; Membership has persisted it.
+    View(Arc<View>),
+    /// A peer is, or is no longer, thought to be down. A local opinion that only chooses fallbacks.
+    Suspect {
+        /// The peer.
+        node: NodeId,
+        /// Whether it is suspected.
+        suspected: bool,
+    },
+}
+
+/// What a replica wants done, in order.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Effect {
+    /// Tell the client. Each request gets exactly one reply, unless the process ends first.
+    Reply {
+        /// The caller's number of the request.
+        number: u64,
+        /// What became of it.
+        response: Response,
+    },
+    /// Send to a peer, at most once, without waiting for the step's writes.
+    Send {
+        /// The receiver, never this node.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// When all writes up to and including this step's are on disk, hand the ticket back.
+    Sync(Ticket),
+    /// Fire after so many milliseconds; replaces the same timer if it is set.
+    SetTimer {
+        /// Its name.
+        timer: Timer,
+        /// From now, in milliseconds.
+        after_ms: u32,
+    },
+    /// Forget the timer if it is set.
+    CancelTimer(Timer),
+    /// Tell Membership.
+    Report(Fact),
+}
+
+/// The continuation of a step after its barrier. It is a value of its own and no number, so nothing has to
+/// be remembered; a crash loses it together with the writes that it waits for.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Ticket {
+    /// The coordinator's own copy is durable.
+    Coordinated(RequestId),
+    /// An acknowledgement that may leave now.
+    Acknowledge {
+        /// Who waits for it.
+        to: NodeId,
+        /// What it is told.
+        message: Message,
+    },
+}
+
+/// The named timers of a replica. One that fires after it lost its meaning does nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Timer {
+    /// An owner has been silent for so long that a fallback is asked.
+    Fallback(RequestId),
+    /// The client waits no longer.
+    Deadline(RequestId),
+    /// Time to hand off one page of hints.
+    Handoff,
+}
+
+/// What a replica learned about a peer from its own requests.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Fact {
+    /// A suspected peer has answered.
+    Answered(NodeId),
+    /// A peer has not answered in time.
+    Silent(NodeId),
+}
+
+/// What varies between replicas and does not change while one runs.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Config {
+    /// The cluster, for contexts.
+    pub cluster: ClusterId,
+    /// How long an owner may be silent before a fallback is asked, in milliseconds.
+    pub fallback_after_ms: u32,
+    /// The longest that any request may take, in milliseconds; a longer timeout is cut to this.
+    pub max_timeout_ms: u32,
+    /// How long a replica waits between two passes over its hints, in milliseconds.
+    pub handoff_every_ms: u32,
+    /// How many hints are handed over in one step, and how many records are looked at.
+    pub handoff_page: usize,
+    /// How many requests may be under way at once; more are refused.
+    pub max_pending: usize,
+    /// Which rules hold.
+    pub rules: Rules,
+}
+
+impl Config {
+    /// Numbers to start from, for a cluster on one site.
+    pub fn new(cluster: ClusterId) -> Self {
+        Self {
+            cluster,
+            fallback_after_ms: 25,
+            max_timeout_ms: 10_000,
+            handoff_every_ms: 500,
+            handoff_page: 64,
+            max_pending: 4_096,
+            rules: Rules::sound(),
+        }
+    }
+}
+
+/// The effects of one step, in order.
+pub type Effects = Vec<Effect>;
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { number, request } => write!(f, "request r{number} {request}"),
+            Self::Message { from, message } => write!(f, "{from}: {message}"),
+            Self::Timeout(timer) => write!(f, "timeout {timer}"),
+            Self::Synced(ticket) => write!(f, "synced {ticket}"),
+            Self::View(view) => write!(f, "view {}", view.id()),
+            Self::Suspect { node, suspected: true } => write!(f, "suspect {node}"),
+            Self::Suspect { node, suspected: false } => write!(f, "trust {node}"),
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reply { number, response } => write!(f, "reply r{number} {response}"),
+            Self::Send { to, message } => write!(f, "→ {to} {message}"),
+            Self::Sync(ticket) => write!(f, "sync {ticket}"),
+            Self::SetTimer { timer, after_ms } => write!(f, "set {timer} {after_ms} ms"),
+            Self::CancelTimer(timer) => write!(f, "cancel {timer}"),
+            Self::Report(fact) => write!(f, "report {fact}"),
+        }
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Coordinated(request) => write!(f, "coordinated {request}"),
+            Self::Acknowledge { to, message } => write!(f, "→ {to} {message}"),
+        }
+    }
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fallback(request) => write!(f, "fallback {request}"),
+            Self::Deadline(request) => write!(f, "deadline {request}"),
+            Self::Handoff => f.write_str("handoff"),
+        }
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(node) => write!(f, "{node} answered"),
+            Self::Silent(node) => write!(f, "{node} silent"),
+        }
+    }
+}
