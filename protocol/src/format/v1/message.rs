@@ -1,0 +1,229 @@
+//! Messages between replicas.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DecodeError,
+    key::{self, Key},
+    object::{self, DecodedObject, ViewId},
+    primitive::{Id128, Random64},
+    request,
+};
+use crate::{
+    id::{Incarnation, NodeId, RequestId as LiveRequestId},
+    key::Partition,
+    message::{Answer as LiveAnswer, Body as LiveBody, Message as LiveMessage},
+    object::Digest,
+};
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Message<'a, O, R> {
+    view: ViewId,
+    partition: u32,
+    #[serde(borrow)]
+    body: Body<'a, O, R>,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+struct RequestId {
+    coordinator: Random64,
+    caller: Random64,
+    number: u64,
+}
+
+/// `O` is the mirror of an object, `R` that of a response: other types when written and when read.
+#[derive(Deserialize, Serialize)]
+enum Body<'a, O, R> {
+    Put {
+        request: RequestId,
+        slot: Random64,
+        #[serde(borrow)]
+        key: Key<'a>,
+        object: O,
+    },
+    PutOk {
+        request: RequestId,
+        slot: Random64,
+    },
+    Get {
+        request: RequestId,
+        #[serde(borrow)]
+        key: Key<'a>,
+    },
+    GetOk {
+        request: RequestId,
+        answer: Answer<O>,
+    },
+    Repair {
+        #[serde(borrow)]
+        key: Key<'a>,
+        object: O,
+    },
+    Handoff {
+        #[serde(borrow)]
+        key: Key<'a>,
+        object: O,
+        digest: Id128,
+    },
+    HandoffOk {
+        #[serde(borrow)]
+        key: Key<'a>,
+        digest: Id128,
+        owner: bool,
+    },
+    Forward {
+        request: RequestId,
+        #[serde(borrow)]
+        asked: request::Request<'a>,
+    },
+    ForwardOk {
+        request: RequestId,
+        response: R,
+    },
+}
+
+#[derive(Deserialize, Serialize)]
+enum Answer<O> {
+    Absent,
+    Found(O),
+    Damaged,
+}
+
+pub(super) type DecodedMessage<'a> = Message<'a, DecodedObject<'a>, request::DecodedResponse<'a>>;
+
+pub(super) fn message(message: &LiveMessage) -> impl Serialize {
+    Message {
+        view: object::view_id(message.view),
+        partition: message.partition.0,
+        body: body(&message.body),
+    }
+}
+
+pub(super) fn into_message(message: DecodedMessage<'_>) -> Result<LiveMessage, DecodeError> {
+    Ok(LiveMessage {
+        view: object::into_view_id(message.view),
+        partition: Partition(message.partition),
+        body: into_body(message.body)?,
+    })
+}
+
+/// About how many bytes the message takes.
+pub(super) fn size_hint(message: &LiveMessage) -> usize {
+    const FIXED: usize = 192;
+    let content = match &message.body {
+        LiveBody::Put { key, object, .. }
+        | LiveBody::Repair { key, object }
+        | LiveBody::Handoff { key, object, .. } => key.name.len() + object::size_hint(object),
+        LiveBody::GetOk { answer: LiveAnswer::Found(object), .. } => object::size_hint(object),
+        LiveBody::Get { key, .. } | LiveBody::HandoffOk { key, .. } => key.name.len(),
+        LiveBody::Forward { asked, .. } => request::size_hint(asked),
+        LiveBody::ForwardOk { response, .. } => request::response_size_hint(response),
+        LiveBody::PutOk { .. }
+        | LiveBody::GetOk { answer: LiveAnswer::Absent | LiveAnswer::Damaged, .. } => 0,
+    };
+    FIXED + content
+}
+
+fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
+    match body {
+        LiveBody::Put { request, slot, key, object } => Body::Put {
+            request: request_id(*request),
+            slot: Random64(slot.0),
+            key: key::key(key),
+            object: object::object(object),
+        },
+        LiveBody::PutOk { request, slot } => {
+            Body::PutOk { request: request_id(*request), slot: Random64(slot.0) }
+        }
+        LiveBody::Get { request, key } => {
+            Body::Get { request: request_id(*request), key: key::key(key) }
+        }
+        LiveBody::GetOk { request, answer } => Body::GetOk {
+            request: request_id(*request),
+            answer: match answer {
+                LiveAnswer::Absent => Answer::Absent,
+                LiveAnswer::Found(object) => Answer::Found(object::object(object)),
+                LiveAnswer::Damaged => Answer::Damaged,
+            },
+        },
+        LiveBody::Repair { key, object } => {
+            Body::Repair { key: key::key(key), object: object::object(object) }
+        }
+        LiveBody::Handoff { key, object, digest } => Body::Handoff {
+            key: key::key(key),
+            object: object::object(object),
+            digest: Id128(digest.0),
+        },
+        LiveBody::HandoffOk { key, digest, owner } => {
+            Body::HandoffOk { key: key::key(key), digest: Id128(digest.0), owner: *owner }
+        }
+        LiveBody::Forward { request, asked } => {
+            Body::Forward { request: request_id(*request), asked: request::request(asked) }
+        }
+        LiveBody::ForwardOk { request, response } => {
+            Body::ForwardOk { request: request_id(*request), response: request::response(response) }
+        }
+    }
+}
+
+fn into_body(
+    body: Body<'_, DecodedObject<'_>, request::DecodedResponse<'_>>,
+) -> Result<LiveBody, DecodeError> {
+    Ok(match body {
+        Body::Put { request, slot, key, object } => LiveBody::Put {
+            request: into_request_id(request),
+            slot: NodeId(slot.0),
+            key: key::into_key(&key)?,
+            object: object::into_object(object)?,
+        },
+        Body::PutOk { request, slot } => {
+            LiveBody::PutOk { request: into_request_id(request), slot: NodeId(slot.0) }
+        }
+        Body::Get { request, key } => {
+            LiveBody::Get { request: into_request_id(request), key: key::into_key(&key)? }
+        }
+        Body::GetOk { request, answer } => LiveBody::GetOk {
+            request: into_request_id(request),
+            answer: match answer {
+                Answer::Absent => LiveAnswer::Absent,
+                Answer::Found(object) => LiveAnswer::Found(object::into_object(object)?),
+                Answer::Damaged => LiveAnswer::Damaged,
+            },
+        },
+        Body::Repair { key, object } => {
+            LiveBody::Repair { key: key::into_key(&key)?, object: object::into_object(object)? }
+        }
+        Body::Handoff { key, object, digest } => LiveBody::Handoff {
+            key: key::into_key(&key)?,
+            object: object::into_object(object)?,
+            digest: Digest(digest.0),
+        },
+        Body::HandoffOk { key, digest, owner } => {
+            LiveBody::HandoffOk { key: key::into_key(&key)?, digest: Digest(digest.0), owner }
+        }
+        Body::Forward { request, asked } => LiveBody::Forward {
+            request: into_request_id(request),
+            asked: request::into_request(asked)?,
+        },
+        Body::ForwardOk { request, response } => LiveBody::ForwardOk {
+            request: into_request_id(request),
+            response: request::into_response(response)?,
+        },
+    })
+}
+
+fn request_id(request: LiveRequestId) -> RequestId {
+    RequestId {
+        coordinator: Random64(request.coordinator.0),
+        caller: Random64(request.caller.0),
+        number: request.number,
+    }
+}
+
+fn into_request_id(request: RequestId) -> LiveRequestId {
+    LiveRequestId {
+        coordinator: Incarnation(request.coordinator.0),
+        caller: Incarnation(request.caller.0),
+        number: request.number,
+    }
+}
