@@ -1,0 +1,267 @@
+//! Who gives which seat to whom.
+
+use alloc::{collections::VecDeque, vec, vec::Vec};
+use core::cmp::Reverse;
+
+use super::seats::{Seats, VACANT};
+
+/// Among how many seats that would do a taker looks for the one with the fewest acquaintances.
+const SEATS_COMPARED: usize = 32;
+
+/// How many chains of moves one node of a level is worth.
+const CHAINS_PER_NODE: usize = 8;
+
+impl Seats {
+    /// Fills vacant seats and evens out all levels, from the lowest to the highest.
+    pub(super) fn balance(&mut self) {
+        for level in 0..self.levels.len() {
+            self.spread(level);
+            self.fill(level);
+            self.even_out(level);
+        }
+    }
+
+    /// Makes every partition span its zones at a level.
+    fn spread(&mut self, level: usize) {
+        for partition in self.partitions() {
+            while !self.is_spread(partition, level) {
+                let Some((rank, node)) = self.spreading_move(partition, level) else { break };
+                self.transfer(partition, rank, node);
+            }
+        }
+    }
+
+    /// A seat whose holder shares its zone with another owner, and a node of a missing zone.
+    fn spreading_move(&self, partition: u32, level: usize) -> Option<(usize, u16)> {
+        let owners = &self.row(partition)[..self.levels[level].end];
+        let seated = |rank: &usize| owners[*rank] != VACANT;
+        let is_double = |rank: &usize| {
+            let alike = |&&owner: &&u16| owner != VACANT && self.neighbours(owner, owners[*rank]);
+            owners.iter().filter(alike).count() > 1
+        };
+        let rank = (0..owners.len())
+            .filter(seated)
+            .filter(is_double)
+            .min_by_key(|&rank| (self.spare(level, owners[rank]), Reverse(rank)))?;
+        let is_missing =
+            |&node: &u16| owners.iter().all(|&o| o == VACANT || !self.neighbours(o, node));
+        let node = (0..self.node_count() as u16)
+            .filter(is_missing)
+            .min_by_key(|&node| (self.want(level, node), self.tie(partition, node)))?;
+        Some((rank, node))
+    }
+
+    /// Gives each vacant seat of a level to the relatively least loaded node that can take it.
+    fn fill(&mut self, level: usize) {
+        for partition in self.partitions() {
+            for rank in self.ranks(level) {
+                if self.row(partition)[rank] != VACANT {
+                    continue;
+                }
+                if let Some(node) = self.best_for(partition, rank, level) {
+                    self.transfer(partition, rank, node);
+                }
+            }
+        }
+    }
+
+    fn best_for(&self, partition: u32, rank: usize, level: usize) -> Option<u16> {
+        let mut best: Option<(u16, _)> = None;
+        let detail = |node| (self.acquaintance(partition, node), self.tie(partition, node));
+        for node in 0..self.node_count() as u16 {
+            let want = self.want(level, node);
+            if best.as_ref().is_some_and(|(_, most)| *most < want) {
+                continue;
+            }
+            if !self.admits(partition, rank, node) {
+                continue;
+            }
+            let better =
+                best.as_ref().is_none_or(|(b, most)| want < *most || detail(node) < detail(*b));
+            if better {
+                best = Some((node, want));
+            }
+        }
+        best.map(|(node, _)| node)
+    }
+
+    /// Moves seats of a level until every node has its share, or no move helps any more.
+    fn even_out(&mut self, level: usize) {
+        let mut takers = self.nodes(|seats, node| seats.is_short(level, node));
+        takers.sort_by_key(|&node| (self.want(level, node), self.tie(u32::MAX, node)));
+        for taker in takers {
+            self.take(level, taker);
+        }
+        let mut givers = self.nodes(|seats, node| seats.is_over(level, node));
+        givers.sort_by_key(|&node| (self.spare(level, node), self.tie(u32::MAX, node)));
+        for giver in givers {
+            self.give(level, giver);
+        }
+        for _ in 0..CHAINS_PER_NODE * self.node_count() {
+            let over = self.nodes(|seats, node| seats.is_over(level, node));
+            if over.is_empty()
+                || !self.chain(level, over, |seats, node| seats.has_room(level, node))
+            {
+                break;
+            }
+        }
+        for _ in 0..CHAINS_PER_NODE * self.node_count() {
+            if self.nodes(|seats, node| seats.is_short(level, node)).is_empty() {
+                break;
+            }
+            let spare = self.nodes(|seats, node| seats.can_spare(level, node));
+            if !self.chain(level, spare, |seats, node| seats.is_short(level, node)) {
+                break;
+            }
+        }
+    }
+
+    /// A node below its share takes seats from the relatively most loaded.
+    fn take(&mut self, level: usize, taker: u16) {
+        let mut offers = self.offers(level, taker);
+        while self.is_short(level, taker) {
+            let donor = (0..self.node_count() as u16)
+                .filter(|&donor| {
+                    !offers[usize::from(donor)].is_empty() && self.can_spare(level, donor)
+                })
+                .min_by_key(|&donor| (self.spare(level, donor), self.tie(u32::MAX, donor)));
+            let Some(donor) = donor else { break };
+            let seats = &mut offers[usize::from(donor)];
+            let compared = seats.len().saturating_sub(SEATS_COMPARED)..seats.len();
+            let chosen = compared
+                .min_by_key(|&at| {
+                    (self.swaps(seats[at], taker), self.acquaintance(seats[at], taker))
+                })
+                .unwrap_or(0);
+            let partition = seats.swap_remove(chosen);
+            if let Some(rank) = self.seat_for(level, partition, donor, taker) {
+                self.transfer(partition, rank, taker);
+            }
+        }
+    }
+
+    /// For each donor, the partitions in which the taker can have its seat, in the order of their hash.
+    fn offers(&self, level: usize, taker: u16) -> Vec<Vec<u32>> {
+        let mut offers = vec![Vec::new(); self.node_count()];
+        for partition in self.partitions() {
+            for rank in self.ranks(level) {
+                let donor = self.row(partition)[rank];
+                let wanted = donor != VACANT && self.can_spare(level, donor);
+                if wanted && self.admits(partition, rank, taker) {
+                    offers[usize::from(donor)].push(partition);
+                }
+            }
+        }
+        for list in &mut offers {
+            list.sort_by_cached_key(|&partition| self.tie(partition, taker));
+        }
+        offers
+    }
+
+    /// 0 if the node would only swap its seat of a higher level, which moves less data; else 1.
+    fn swaps(&self, partition: u32, node: u16) -> u8 {
+        u8::from(self.rank_of(partition, node).is_none())
+    }
+
+    /// The rank at which a donor can give its seat of this level to a node.
+    fn seat_for(&self, level: usize, partition: u32, donor: u16, node: u16) -> Option<usize> {
+        let rank = self.rank_of(partition, donor)?;
+        let fits = self.ranks(level).contains(&rank) && self.admits(partition, rank, node);
+        fits.then_some(rank)
+    }
+
+    /// A node above its share gives seats to the relatively least loaded.
+    fn give(&mut self, level: usize, giver: u16) {
+        let ranks = self.ranks(level);
+        let mut seats: Vec<u32> =
+            self.partitions().filter(|&p| self.row(p)[ranks.clone()].contains(&giver)).collect();
+        seats.sort_by_cached_key(|&partition| self.tie(partition, giver));
+        while self.is_over(level, giver) {
+            let mut receivers = self.nodes(|seats, node| seats.has_room(level, node));
+            receivers.sort_by_key(|&node| (self.want(level, node), self.tie(u32::MAX, node)));
+            let found = receivers.iter().find_map(|&node| {
+                let fits = |&at: &usize| self.seat_for(level, seats[at], giver, node).is_some();
+                (0..seats.len()).rev().find(fits).map(|at| (at, node))
+            });
+            let Some((at, node)) = found else { break };
+            let partition = seats.swap_remove(at);
+            if let Some(rank) = self.seat_for(level, partition, giver, node) {
+                self.transfer(partition, rank, node);
+            }
+        }
+    }
+
+    /// Finds the shortest chain of moves from one of the sources to a goal, and makes it. Whether it
+    /// changed anything.
+    fn chain(
+        &mut self,
+        level: usize,
+        sources: Vec<u16>,
+        goal: impl Fn(&Self, u16) -> bool,
+    ) -> bool {
+        let mut found_by: Vec<Option<(u16, u32)>> = vec![None; self.node_count()];
+        let mut seen = vec![false; self.node_count()];
+        let mut queue: VecDeque<u16> = sources.into();
+        for &source in &queue {
+            seen[usize::from(source)] = true;
+        }
+        while let Some(donor) = queue.pop_front() {
+            for partition in self.partitions() {
+                let Some(rank) = self.rank_of(partition, donor) else { continue };
+                if !self.ranks(level).contains(&rank) {
+                    continue;
+                }
+                for node in 0..self.node_count() as u16 {
+                    if seen[usize::from(node)] || !self.admits(partition, rank, node) {
+                        continue;
+                    }
+                    seen[usize::from(node)] = true;
+                    found_by[usize::from(node)] = Some((donor, partition));
+                    if goal(self, node) {
+                        return self.make_chain(level, node, &found_by);
+                    }
+                    queue.push_back(node);
+                }
+            }
+        }
+        false
+    }
+
+    /// Makes the moves of a chain from its end to its beginning. A move that another one of the chain
+    /// made impossible ends it early.
+    fn make_chain(&mut self, level: usize, end: u16, found_by: &[Option<(u16, u32)>]) -> bool {
+        let mut node = end;
+        let mut moved = false;
+        while let Some((donor, partition)) = found_by[usize::from(node)] {
+            let Some(rank) = self.seat_for(level, partition, donor, node) else { break };
+            self.transfer(partition, rank, node);
+            moved = true;
+            node = donor;
+        }
+        moved
+    }
+
+    fn nodes(&self, wanted: impl Fn(&Self, u16) -> bool) -> Vec<u16> {
+        (0..self.node_count() as u16).filter(|&node| wanted(self, node)).collect()
+    }
+
+    fn is_short(&self, level: usize, node: u16) -> bool {
+        let level = &self.levels[level];
+        level.loads[usize::from(node)] < level.least[usize::from(node)]
+    }
+
+    fn is_over(&self, level: usize, node: u16) -> bool {
+        let level = &self.levels[level];
+        level.loads[usize::from(node)] > level.most[usize::from(node)]
+    }
+
+    fn has_room(&self, level: usize, node: u16) -> bool {
+        let level = &self.levels[level];
+        level.loads[usize::from(node)] < level.most[usize::from(node)]
+    }
+
+    fn can_spare(&self, level: usize, node: u16) -> bool {
+        let level = &self.levels[level];
+        level.loads[usize::from(node)] > level.least[usize::from(node)]
+    }
+}

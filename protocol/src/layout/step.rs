@@ -1,0 +1,226 @@
+//! From one layout to the next.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::{Command, Layout, LayoutError, Member, seats::Seats, sizes_of};
+use crate::{
+    bucket::{Bucket, BucketError, BucketName, Spread},
+    id::{NodeId, Zone},
+    key::Partitions,
+};
+
+impl Layout {
+    /// Layout 1: the step from a layout without members to these.
+    ///
+    /// Buckets are taken with any `cancelled_bound`, because models use small ones. Errors: those of
+    /// [`Layout::step`].
+    pub fn form(
+        members: impl IntoIterator<Item = Member>,
+        partitions: Partitions,
+        buckets: impl IntoIterator<Item = Bucket>,
+    ) -> Result<Self, LayoutError> {
+        let empty = Self::assemble(0, partitions, Vec::new(), Vec::new(), 0, Vec::new());
+        let mut draft = Draft::of(&empty);
+        for bucket in buckets {
+            check(&bucket)?;
+            draft.create(bucket)?;
+        }
+        for member in members {
+            draft.join(member)?;
+        }
+        draft.finish(&empty, false)
+    }
+
+    /// The next layout: this one with all commands applied in order. Deterministic.
+    ///
+    /// Errors: a command that does not fit; a partition whose first `n` owners, for an `n` in use, span
+    /// fewer zones than both `n` and the zones of this layout, or fewer than a bucket with spread `zone`
+    /// has to write to, unless `accept_loss` (rule L0). Nobody here knows who is dead: whether a partition
+    /// has enough living owners is for [`Plan::thin`](super::Plan::thin) to say.
+    pub fn step(&self, commands: &[Command], accept_loss: bool) -> Result<Self, LayoutError> {
+        let mut draft = Draft::of(self);
+        for command in commands {
+            draft.apply(command)?;
+        }
+        draft.finish(self, accept_loss)
+    }
+
+    /// Refuses to span fewer zones than `zones_before` or than a bucket with spread `zone` needs.
+    fn check_zones(&self, zones_before: usize) -> Result<(), LayoutError> {
+        for n in self.sizes() {
+            let spans = || self.partitions.iter().map(|partition| self.zones_spanned(partition, n));
+            let zones = spans().min().unwrap_or(0);
+            let needed = usize::from(n).min(zones_before);
+            if zones < needed {
+                let partitions = spans().filter(|&zones| zones < needed).count();
+                return Err(LayoutError::ZonesLost { n, partitions, zones, needed });
+            }
+            for bucket in self.buckets.iter().filter(|b| b.n == n && b.spread == Spread::Zone) {
+                let w = bucket.w.max(bucket.strict_w);
+                if zones < usize::from(w) {
+                    return Err(LayoutError::ZoneQuorum { bucket: bucket.name.clone(), w, zones });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a bucket's numbers fit together, but for `cancelled_bound`.
+fn check(bucket: &Bucket) -> Result<(), LayoutError> {
+    match bucket.check() {
+        Ok(()) | Err(BucketError::CancelledBound(_)) => Ok(()),
+        Err(error) => Err(LayoutError::Bucket(bucket.name.clone(), error)),
+    }
+}
+
+/// A layout in the making: members and buckets are final, seats are still those of the layout before.
+struct Draft {
+    members: BTreeMap<NodeId, Member>,
+    buckets: BTreeMap<BucketName, Bucket>,
+    /// Who has the seats of a member of the layout before: itself, or who replaced it.
+    heirs: BTreeMap<NodeId, NodeId>,
+}
+
+impl Draft {
+    fn of(layout: &Layout) -> Self {
+        let members = layout.members.iter().map(|m| (m.id, m.clone())).collect();
+        let buckets = layout.buckets.iter().map(|b| (b.name.clone(), b.clone())).collect();
+        let heirs = layout.members.iter().map(|m| (m.id, m.id)).collect();
+        Self { members, buckets, heirs }
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<(), LayoutError> {
+        match command {
+            Command::Join(member) => self.join(member.clone())?,
+            Command::Leave(id) | Command::Remove(id) => {
+                self.take_out(*id)?;
+                self.heirs.retain(|_, heir| heir != id);
+            }
+            Command::Replace { old, new } => self.replace(*old, new)?,
+            Command::Weight(id, weight) => {
+                check_weight(*id, *weight)?;
+                self.member(*id)?.weight = *weight;
+            }
+            Command::Zone(id, zone) => self.member(*id)?.zone = zone.clone(),
+            Command::Address(id, address) => self.member(*id)?.address = address.clone(),
+            Command::BucketCreate(bucket) => {
+                let name = || bucket.name.clone();
+                bucket.check().map_err(|error| LayoutError::Bucket(name(), error))?;
+                self.create(bucket.clone())?;
+            }
+            Command::BucketSet { name, r, w } => {
+                let bucket = self.buckets.get_mut(name);
+                let bucket = bucket.ok_or_else(|| LayoutError::NoSuchBucket(name.clone()))?;
+                (bucket.r, bucket.w) = (*r, *w);
+                check(bucket)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, id: NodeId) -> Result<&mut Member, LayoutError> {
+        self.members.get_mut(&id).ok_or(LayoutError::NotMember(id))
+    }
+
+    fn join(&mut self, member: Member) -> Result<(), LayoutError> {
+        check_weight(member.id, member.weight)?;
+        if self.members.contains_key(&member.id) {
+            return Err(LayoutError::AlreadyMember(member.id));
+        }
+        self.members.insert(member.id, member);
+        Ok(())
+    }
+
+    fn take_out(&mut self, id: NodeId) -> Result<Member, LayoutError> {
+        self.members.remove(&id).ok_or(LayoutError::NotMember(id))
+    }
+
+    fn replace(&mut self, old: NodeId, new: &Member) -> Result<(), LayoutError> {
+        if self.members.contains_key(&new.id) {
+            return Err(LayoutError::AlreadyMember(new.id));
+        }
+        let old_zone = self.take_out(old)?.zone;
+        if old_zone != new.zone {
+            let (new, new_zone) = (new.id, new.zone.clone());
+            return Err(LayoutError::ReplaceAcrossZones { old, old_zone, new, new_zone });
+        }
+        for heir in self.heirs.values_mut().filter(|heir| **heir == old) {
+            *heir = new.id;
+        }
+        self.join(new.clone())
+    }
+
+    fn create(&mut self, bucket: Bucket) -> Result<(), LayoutError> {
+        if self.buckets.contains_key(&bucket.name) {
+            return Err(LayoutError::BucketExists(bucket.name));
+        }
+        self.buckets.insert(bucket.name.clone(), bucket);
+        Ok(())
+    }
+
+    /// Gives all seats their owners, and checks the result.
+    fn finish(self, before: &Layout, accept_loss: bool) -> Result<Layout, LayoutError> {
+        if self.members.is_empty() {
+            return Err(LayoutError::NoMembers);
+        }
+        if self.members.len() > Layout::MAX_MEMBERS {
+            return Err(LayoutError::TooManyMembers(self.members.len()));
+        }
+        if self.buckets.is_empty() {
+            return Err(LayoutError::NoBuckets);
+        }
+        let members: Vec<Member> = self.members.into_values().collect();
+        let buckets: Vec<Bucket> = self.buckets.into_values().collect();
+        let mut seats = seats_for(&members, before.partitions, &sizes_of(&buckets));
+        keep_seats(&mut seats, &members, before, &self.heirs);
+        seats.balance();
+        seats.settle_order();
+        let width = seats.width() as u8;
+        let (number, partitions) = (before.number + 1, before.partitions);
+        let owners = seats.into_rows();
+        let layout = Layout::assemble(number, partitions, members, buckets, width, owners);
+        if !accept_loss {
+            layout.check_zones(before.zones().len())?;
+        }
+        Ok(layout)
+    }
+}
+
+fn check_weight(id: NodeId, weight: u32) -> Result<(), LayoutError> {
+    let allowed = 1..=Member::MAX_WEIGHT;
+    if allowed.contains(&weight) { Ok(()) } else { Err(LayoutError::Weight(id, weight)) }
+}
+
+fn seats_for(members: &[Member], partitions: Partitions, sizes: &[u8]) -> Seats {
+    let mut zones: Vec<&Zone> = members.iter().map(|member| &member.zone).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    let zone = |member: &Member| zones.partition_point(|&zone| *zone < member.zone) as u16;
+    let nodes: Vec<(NodeId, u32, u16)> =
+        members.iter().map(|member| (member.id, member.weight, zone(member))).collect();
+    Seats::new(&nodes, zones.len(), partitions.count(), sizes)
+}
+
+/// Seats those who stay (or their heirs) where they were. When partitions get fewer owners, those that
+/// are left move up.
+fn keep_seats(
+    seats: &mut Seats,
+    members: &[Member],
+    before: &Layout,
+    heirs: &BTreeMap<NodeId, NodeId>,
+) {
+    let index_now = |member: &Member| {
+        let heir = heirs.get(&member.id)?;
+        members.binary_search_by(|m| m.id.cmp(heir)).ok().map(|index| index as u16)
+    };
+    let now: Vec<Option<u16>> = before.members.iter().map(index_now).collect();
+    let shrinks = usize::from(before.width) > seats.width();
+    for partition in before.partitions.iter() {
+        let stay = before.owner_indexes(partition).iter().map(|&owner| now[usize::from(owner)]);
+        let stay = stay.enumerate().filter_map(|(rank, node)| Some((rank, node?)));
+        for (place, (rank, node)) in stay.enumerate() {
+            seats.seat(partition.0, if shrinks { place } else { rank }, node);
+        }
+    }
+}
