@@ -23,7 +23,7 @@ pub(crate) struct Env<'a, S> {
     pub(crate) effects: &'a mut Effects,
 }
 
-impl<S: Storage> Env<'_, S> {
+impl<'a, S: Storage> Env<'a, S> {
     pub(crate) fn keeps(&self, mutant: Mutant) -> bool {
         self.config.rules.keeps(mutant)
     }
@@ -33,8 +33,8 @@ impl<S: Storage> Env<'_, S> {
     }
 
     /// The bucket of a record. Peers in a newer view may speak of one that this view does not have.
-    pub(crate) fn bucket(&self, key: &RecordKey) -> Option<Bucket> {
-        self.view.bucket(&key.key.bucket).cloned()
+    pub(crate) fn bucket(&self, key: &RecordKey) -> Option<&'a Bucket> {
+        self.view.bucket(&key.key.bucket)
     }
 
     pub(crate) fn owns(&self, key: &RecordKey, bucket: &Bucket) -> bool {

@@ -44,7 +44,7 @@ pub(crate) fn absorb<S: Storage>(
         Stored::Found(record) => record,
         Stored::Damaged => return None,
     };
-    let merged = before.object.merge(object, env.merging(&bucket));
+    let merged = before.object.merge(object, env.merging(bucket));
     let own = if env.keeps(Mutant::ExtendOwnFromMerge) {
         before.own
     } else {
@@ -56,14 +56,14 @@ pub(crate) fn absorb<S: Storage>(
     let owed = if unchanged && !env.keeps(Mutant::OwedLeftWhenUnchanged) {
         before.owed.clone()
     } else {
-        owed_after(env, key, &bucket, before.owed.as_ref(), slot)
+        owed_after(env, key, bucket, before.owed.as_ref(), slot)
     };
     let record = Record { object: merged, own, owed };
     let changed = record != before;
     if changed {
         env.storage.write(key.clone(), Some(record));
     }
-    Some(Absorbed { changed, owner: env.owns(key, &bucket) })
+    Some(Absorbed { changed, owner: env.owns(key, bucket) })
 }
 
 /// What a record owes after something was taken in: nobody at an owner. Elsewhere, beside what it owed before,
@@ -151,7 +151,7 @@ fn after(key: RecordKey) -> RecordKey {
 fn hand_over<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
     let Stored::Found(record) = stored else { return };
     let Some(bucket) = env.bucket(key) else { return };
-    if env.owns(key, &bucket) {
+    if env.owns(key, bucket) {
         return;
     }
     let Some(owed) = &record.owed else {
@@ -197,7 +197,7 @@ pub(crate) fn settle<S: Storage>(
     let (Stored::Found(record), Some(bucket)) = (env.storage.read(key), env.bucket(key)) else {
         return;
     };
-    if env.owns(key, &bucket) || !owner {
+    if env.owns(key, bucket) || !owner {
         return;
     }
     if !env.keeps(Mutant::DeleteHintUnconditionally) {

@@ -216,17 +216,17 @@ impl Parts<'_> {
             return refuse(env, Refusal::Overloaded);
         }
         let Some(bucket) = env.bucket(&key) else { return refuse(env, Refusal::UnknownBucket) };
-        let need = match limits::check(&request, &bucket, env.config) {
+        let need = match limits::check(&request, bucket, env.config) {
             Ok(need) => need,
             Err(refusal) => return refuse(env, refusal),
         };
-        let here = env.owns(&key, &bucket) || request.operation == Operation::GetLocal;
+        let here = env.owns(&key, bucket) || request.operation == Operation::GetLocal;
         let owners = env.view.owners(key.partition, bucket.n);
         let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
         match trusted.filter(|_| may_forward && !here) {
             Some(owner) => self.forwards.start(env, (id, client), owner, key, request),
             None => {
-                let placed = (key, &bucket, need);
+                let placed = (key, bucket, need);
                 self.requests.start(env, self.actors, (id, client), placed, &request);
             }
         }

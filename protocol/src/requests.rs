@@ -214,12 +214,12 @@ impl Requests {
         if get.enough() && !get.replied {
             get.replied = true;
             let binding = Binding::new(env.config.cluster, &get.key.key);
-            let response = get.response(binding, env.merging(&bucket));
+            let response = get.response(binding, env.merging(bucket));
             client.reply(env, &get.key, response);
         }
         if get.complete() && get.replied {
             let (_, get) = self.gets.remove(&id).expect("the get was just there");
-            repair(env, &get, &bucket);
+            repair(env, &get, bucket);
             env.cancel_timer(Timer::Fallback(id));
             env.cancel_timer(Timer::Deadline(id));
         }
@@ -233,7 +233,7 @@ impl Requests {
             for owner in put.open_slots().collect::<Vec<_>>() {
                 if owner != env.me {
                     env.silent(owner);
-                    again |= ask_fallback_to_hold(env, put, id, owner, &bucket, false);
+                    again |= ask_fallback_to_hold(env, put, id, owner, bucket, false);
                 }
             }
         } else if let Some((_, get)) = self.gets.get_mut(&id) {
@@ -241,7 +241,7 @@ impl Requests {
             for owner in get.silent_owners().collect::<Vec<_>>() {
                 env.silent(owner);
                 // Who has its answer needs no more fallbacks: messages stay constant in the number of nodes.
-                again |= !get.replied && ask_fallback_to_read(env, get, id, &bucket, false);
+                again |= !get.replied && ask_fallback_to_read(env, get, id, bucket, false);
             }
         }
         if again {
@@ -264,10 +264,10 @@ impl Requests {
             let Some(bucket) = env.bucket(&get.key) else { return };
             if !get.replied {
                 let binding = Binding::new(env.config.cluster, &get.key.key);
-                let response = get.response(binding, env.merging(&bucket));
+                let response = get.response(binding, env.merging(bucket));
                 client.reply(env, &get.key, response);
             }
-            repair(env, &get, &bucket);
+            repair(env, &get, bucket);
         }
     }
 }
@@ -288,7 +288,7 @@ fn local<S: Storage>(env: &Env<'_, S>, key: &RecordKey) -> Response {
         Stored::Damaged => return Response::Refused(Refusal::Damaged),
     };
     let bucket = env.bucket(key);
-    let owner = bucket.is_some_and(|bucket| env.owns(key, &bucket));
+    let owner = bucket.is_some_and(|bucket| env.owns(key, bucket));
     let binding = Binding::new(env.config.cluster, &key.key);
     let context = Context::new(binding, object.seen().clone());
     Response::Found { object, context, owners: u8::from(owner), fallbacks: u8::from(!owner) }

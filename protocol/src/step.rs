@@ -135,7 +135,7 @@ impl Config {
     pub fn new(cluster: ClusterId) -> Self {
         Self {
             cluster,
-            fallback_after_ms: 25,
+            fallback_after_ms: 50,
             max_timeout_ms: 10_000,
             handoff_every_ms: 500,
             handoff_page: 64,
