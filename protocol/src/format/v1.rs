@@ -114,3 +114,10 @@ fn parse<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<
         Err(why) => Err(DecodeError::Malformed { what, why }),
     }
 }
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

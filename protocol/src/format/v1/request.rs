@@ -74,7 +74,7 @@ pub(super) enum Response<'a, O> {
 pub(super) type DecodedResponse<'a> = Response<'a, DecodedObject<'a>>;
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
-enum Kind {
+pub(super) enum Kind {
     Register,
     Cart,
 }
