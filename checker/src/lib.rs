@@ -9,14 +9,20 @@
 //! protocol that it judges.
 
 pub mod cart;
+pub mod duplicates;
 mod edn;
 mod event;
+mod judge;
+mod latest;
 mod read;
+pub mod set;
+pub mod set_full;
 mod value;
 mod verdict;
 
 pub use edn::write_edn;
 pub use event::{Event, EventType, Process};
+pub use judge::{Judge, Judgement};
 pub use read::{Format, HistoryWriter, JsonLines, ReadError, read_history};
 pub use value::{Float, Value};
 pub use verdict::Verdict;

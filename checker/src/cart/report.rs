@@ -228,7 +228,7 @@ fn anomalies(checker: &Checker, found: &[Found]) -> Vec<Anomaly> {
         }
         *already += 1;
     }
-    anomalies.sort_by(|a, b| (a.class, a.read_index).cmp(&(b.class, b.read_index)));
+    anomalies.sort_by_key(|anomaly| (anomaly.class, anomaly.read_index));
     anomalies
 }
 

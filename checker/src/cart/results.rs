@@ -62,8 +62,7 @@ pub struct Results {
     /// that began after an acknowledged cancellation. Reported only.
     pub stale: Vec<String>,
     /// The longest time in milliseconds from an acknowledgement to the start of a read that did
-    /// not show its effect; 0 if nothing was stale. Where reads overlap it may miss the longest by
-    /// less than the time for which they were in flight.
+    /// not show its effect; 0 if nothing was stale.
     pub worst_stale_latency_ms: u64,
     /// The eight stalest.
     pub worst_stale: Vec<Anomaly>,

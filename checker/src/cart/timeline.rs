@@ -9,8 +9,6 @@ pub(crate) struct Moment(u32);
 impl Moment {
     /// Later than every event.
     pub(crate) const NEVER: Self = Self(u32::MAX);
-    /// No later than any event.
-    pub(crate) const START: Self = Self(0);
 }
 
 /// Index and time of each moment.

@@ -8,6 +8,7 @@
 
 use super::state::Addition;
 use super::timeline::Moment;
+use crate::latest::LatestSince;
 
 /// Which reads must show which additions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,17 +26,11 @@ impl Kind {
 }
 
 /// A cart's side of it, for one kind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Expected {
     additions: Vec<u32>,
-    /// When the read that was completed last had been invoked.
-    latest: Moment,
-}
-
-impl Default for Expected {
-    fn default() -> Self {
-        Self { additions: Vec::new(), latest: Moment::START }
-    }
+    /// When the reads that are complete had been invoked, by their numbers.
+    reads: LatestSince<Moment>,
 }
 
 /// An addition's side of it, for one kind.
@@ -46,8 +41,8 @@ pub(crate) enum Watch {
     Off,
     /// At this place of its cart's list.
     Expected(u32),
-    /// Missing from a read that was invoked then, and from all that were completed since.
-    Missing(Moment),
+    /// Missing from the read of this number, and from all that were completed since.
+    Missing(u32),
 }
 
 /// An addition was missing from a read although it had been promised.
@@ -86,11 +81,10 @@ impl Expected {
     /// Whether it is missing now, and no cancellation in flight may be the reason.
     pub(crate) fn missed(&self, kind: Kind, addition: u32, state: &Addition) -> Option<Miss> {
         match state.watches[kind as usize] {
-            Watch::Missing(first) if state.open_cancels == 0 => Some(Miss {
-                addition,
-                promised: state.promised(kind),
-                read: first.max(self.latest),
-            }),
+            Watch::Missing(first) if state.open_cancels == 0 => {
+                let read = self.reads.since(first)?;
+                Some(Miss { addition, promised: state.promised(kind), read })
+            }
             Watch::Missing(_) | Watch::Expected(_) | Watch::Off => None,
         }
     }
@@ -117,11 +111,11 @@ impl Expected {
             if state.shown_in == read || state.promised(kind) > invoked {
                 place += 1;
             } else {
-                state.watches[kind as usize] = Watch::Missing(invoked);
+                state.watches[kind as usize] = Watch::Missing(read);
                 self.take_out(kind, place, additions);
             }
         }
-        self.latest = invoked;
+        self.reads.push(read, invoked);
     }
 
     fn take_out(&mut self, kind: Kind, place: u32, additions: &mut [Addition]) {

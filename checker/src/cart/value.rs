@@ -150,9 +150,11 @@ fn given<'a>(map: &'a Value, name: &str) -> Option<&'a Value> {
 
 fn add_ids(value: &Value) -> Result<Vec<String>, String> {
     let elements = value.elements().ok_or_else(|| format!("{value} is no list of add_ids"))?;
-    let text = |element: &&Value| match element {
-        Value::Text(add_id) => Ok(add_id.clone()),
-        other => Err(format!("the add_id {other} is no string")),
+    let text = |element: &&Value| {
+        let Value::Text(add_id) = element else {
+            return Err(format!("the add_id {element} is no string"));
+        };
+        Ok(add_id.clone())
     };
     elements.iter().map(text).collect()
 }

@@ -1,0 +1,90 @@
+//! A file and the name of a checker in, a verdict and its results out: what a command needs.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::{Verdict, cart, duplicates, read_history, set, set_full};
+
+/// The checkers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Judge {
+    /// [`cart`].
+    Cart,
+    /// [`set`].
+    Set,
+    /// [`set_full`], eventual or linearizable.
+    SetFull(set_full::Options),
+}
+
+/// A verdict with what it rests on.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// The checker's whole result, under its own keys.
+    pub results: serde_json::Value,
+    /// Elements shown twice, which Jepsen's checkers do not see; only for those. Reported beside
+    /// the verdict, not part of it.
+    pub duplicates: Option<duplicates::Results>,
+}
+
+impl Judge {
+    /// The names that [`Judge::from_str`] knows.
+    pub const NAMES: [&'static str; 4] = ["cart", "set", "set-full", "set-full-linearizable"];
+
+    /// Checks a history file. A file that cannot be read is unknown, and `error` in the results
+    /// says why, with the line.
+    ///
+    /// # Errors
+    /// Results that JSON cannot hold; no checker makes any.
+    pub fn check_file(self, path: impl AsRef<Path>) -> serde_json::Result<Judgement> {
+        if self == Self::Cart {
+            let results = cart::check_file(path);
+            let verdict = results.valid;
+            return Ok(Judgement {
+                verdict,
+                results: serde_json::to_value(results)?,
+                duplicates: None,
+            });
+        }
+        let events = match read_history(path) {
+            Ok(events) => events,
+            Err(error) => {
+                let results = serde_json::json!({
+                    "valid?": Verdict::Unknown,
+                    "error": error.to_string(),
+                });
+                return Ok(Judgement { verdict: Verdict::Unknown, results, duplicates: None });
+            }
+        };
+        let (verdict, results) = match self {
+            Self::Cart => {
+                let results = cart::check(&events);
+                (results.valid, serde_json::to_value(results)?)
+            }
+            Self::Set => {
+                let results = set::check(&events);
+                (results.valid, serde_json::to_value(results)?)
+            }
+            Self::SetFull(options) => {
+                let results = set_full::check(&events, options);
+                (results.valid, serde_json::to_value(results)?)
+            }
+        };
+        Ok(Judgement { verdict, results, duplicates: Some(duplicates::check(&events)) })
+    }
+}
+
+impl FromStr for Judge {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "cart" => Ok(Self::Cart),
+            "set" => Ok(Self::Set),
+            "set-full" => Ok(Self::SetFull(set_full::Options { linearizable: false })),
+            "set-full-linearizable" => Ok(Self::SetFull(set_full::Options { linearizable: true })),
+            other => Err(format!("{other} is no checker; there are {}", Self::NAMES.join(", "))),
+        }
+    }
+}
