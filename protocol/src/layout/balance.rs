@@ -17,7 +17,12 @@ impl Seats {
         for level in 0..self.levels.len() {
             self.spread(level);
             self.fill(level);
-            self.even_out(level);
+            self.take_and_give(level);
+        }
+        // Again, because swaps with seats of higher levels help now; then what only chains can do.
+        for level in 0..self.levels.len() {
+            self.take_and_give(level);
+            self.chain_up(level);
         }
     }
 
@@ -85,8 +90,8 @@ impl Seats {
         best.map(|(node, _)| node)
     }
 
-    /// Moves seats of a level until every node has its share, or no move helps any more.
-    fn even_out(&mut self, level: usize) {
+    /// Moves seats of a level from those above their share to those below it.
+    fn take_and_give(&mut self, level: usize) {
         let mut takers = self.nodes(|seats, node| seats.is_short(level, node));
         takers.sort_by_key(|&node| (self.want(level, node), self.tie(u32::MAX, node)));
         for taker in takers {
@@ -97,20 +102,22 @@ impl Seats {
         for giver in givers {
             self.give(level, giver);
         }
+    }
+
+    /// Makes chains of moves until every node has its share of a level, or none helps any more.
+    fn chain_up(&mut self, level: usize) {
         for _ in 0..CHAINS_PER_NODE * self.node_count() {
             let over = self.nodes(|seats, node| seats.is_over(level, node));
-            if over.is_empty()
-                || !self.chain(level, over, |seats, node| seats.has_room(level, node))
-            {
-                break;
-            }
-        }
-        for _ in 0..CHAINS_PER_NODE * self.node_count() {
-            if self.nodes(|seats, node| seats.is_short(level, node)).is_empty() {
-                break;
-            }
-            let spare = self.nodes(|seats, node| seats.can_spare(level, node));
-            if !self.chain(level, spare, |seats, node| seats.is_short(level, node)) {
+            let short = self.nodes(|seats, node| seats.is_short(level, node));
+            let moved = if !over.is_empty() {
+                self.chain(level, over, |seats, node| seats.has_room(level, node))
+            } else if !short.is_empty() {
+                let spare = self.nodes(|seats, node| seats.can_spare(level, node));
+                self.chain(level, spare, |seats, node| seats.is_short(level, node))
+            } else {
+                false
+            };
+            if !moved {
                 break;
             }
         }
@@ -129,13 +136,56 @@ impl Seats {
             let seats = &mut offers[usize::from(donor)];
             let compared = seats.len().saturating_sub(SEATS_COMPARED)..seats.len();
             let chosen = compared
-                .min_by_key(|&at| {
-                    (self.swaps(seats[at], taker), self.acquaintance(seats[at], taker))
-                })
+                .min_by_key(|&at| self.cost_of_taking(level, seats[at], donor, taker))
                 .unwrap_or(0);
             let partition = seats.swap_remove(chosen);
             if let Some(rank) = self.seat_for(level, partition, donor, taker) {
                 self.transfer(partition, rank, taker);
+                self.reseat(level, partition, donor);
+            }
+        }
+    }
+
+    /// How good it is to take a donor's seat in a partition, the least is best: a swap moves less data
+    /// than a new owner; then somebody should be there who can spare the slot at each higher level; then
+    /// those should be together who seldom are.
+    fn cost_of_taking(
+        &self,
+        level: usize,
+        partition: u32,
+        donor: u16,
+        taker: u16,
+    ) -> (bool, u8, i64) {
+        let is_new = self.rank_of(partition, taker).is_none();
+        let easiest = |upper: usize| {
+            let others = self.row(partition)[self.ranks(upper)].iter().copied();
+            let nodes = others.chain([donor]).filter(|&node| node != VACANT);
+            nodes.map(|node| self.spare(upper, node).0).min().unwrap_or(0)
+        };
+        let upper = (level + 1..self.levels.len()).map(easiest).sum();
+        let known = |node| i64::from(self.acquaintance(partition, node));
+        (is_new, upper, known(taker) - known(donor))
+    }
+
+    /// A node that just lost its seats of a partition, from a level upwards, gets one back at a higher
+    /// level where somebody else can better spare it. No data moves: it has it.
+    fn reseat(&mut self, level: usize, partition: u32, mut node: u16) {
+        for upper in level + 1..self.levels.len() {
+            if self.rank_of(partition, node).is_some() {
+                return;
+            }
+            let row = self.row(partition);
+            let rank = self
+                .ranks(upper)
+                .filter(|&rank| row[rank] != VACANT)
+                .min_by_key(|&rank| (self.spare(upper, row[rank]), self.tie(partition, row[rank])));
+            let Some(rank) = rank else { continue };
+            let holder = row[rank];
+            let helps = self.is_short(upper, node) && self.can_spare(upper, holder)
+                || self.is_over(upper, holder) && self.has_room(upper, node);
+            if helps && self.admits(partition, rank, node) {
+                self.transfer(partition, rank, node);
+                node = holder;
             }
         }
     }
@@ -156,11 +206,6 @@ impl Seats {
             list.sort_by_cached_key(|&partition| self.tie(partition, taker));
         }
         offers
-    }
-
-    /// 0 if the node would only swap its seat of a higher level, which moves less data; else 1.
-    fn swaps(&self, partition: u32, node: u16) -> u8 {
-        u8::from(self.rank_of(partition, node).is_none())
     }
 
     /// The rank at which a donor can give its seat of this level to a node.

@@ -26,7 +26,10 @@ pub(super) struct Seats {
     level_of: Vec<usize>,
     /// `width` nodes for each partition, by rank.
     rows: Vec<u16>,
-    /// In how many partitions two nodes are owners together.
+    /// How many first owners of each partition are counted as acquainted: those of the lowest level that
+    /// has more than one.
+    circle: usize,
+    /// In how many partitions two nodes are in the circle together.
     together: Vec<u32>,
 }
 
@@ -46,9 +49,10 @@ pub(super) struct Level {
     pub most: Vec<u32>,
 }
 
-/// How much a node wants or can spare a slot; the least comes first: what its level says, how many
-/// higher levels disagree, its load in relation to its share.
-pub(super) type Urgency<R> = (u8, usize, R);
+/// How much a node wants or can spare a slot; the least comes first. What its level says (0: it should
+/// get or give one, 1: it may, 2: it should not), the same of all higher levels together, its load in
+/// relation to its share.
+pub(super) type Urgency<R> = (u8, u8, R);
 
 impl Seats {
     /// An empty table for these nodes (id, weight and zone, by id) and sizes (ascending, not empty).
@@ -69,8 +73,9 @@ impl Seats {
         let width = ends.last().copied().unwrap_or(0);
         let level_of = (0..width).map(|rank| ends.partition_point(|&end| end <= rank)).collect();
         let rows = vec![VACANT; partitions as usize * width];
+        let circle = ends.iter().copied().find(|&end| end > 1).unwrap_or(width);
         let together = vec![0; nodes.len() * nodes.len()];
-        Self { ids, zones, zone_count, partitions, width, levels, level_of, rows, together }
+        Self { ids, zones, zone_count, partitions, width, levels, level_of, rows, circle, together }
     }
 
     /// Seats a node at a vacant seat of a partition in which it has none.
@@ -122,9 +127,11 @@ impl Seats {
         tie(self.ids[usize::from(node)], partition)
     }
 
-    /// In how many partitions a node is an owner together with the other owners of this one.
+    /// How often a node is in a circle together with those of this partition. The fewer the better: the
+    /// work of a dead node is then spread over many.
     pub(super) fn acquaintance(&self, partition: u32, node: u16) -> u32 {
-        let others = self.row(partition).iter().filter(|&&owner| owner != VACANT && owner != node);
+        let circle = self.row(partition)[..self.circle].iter();
+        let others = circle.filter(|&&owner| owner != VACANT && owner != node);
         others.map(|&owner| self.together[self.pair(node, owner)]).sum()
     }
 
@@ -178,15 +185,15 @@ impl Seats {
     pub(super) fn transfer(&mut self, partition: u32, rank: usize, node: u16) {
         let holder = self.row(partition)[rank];
         let seat = self.rank_of(partition, node);
-        if seat.is_none() {
-            self.acquaint(partition, holder, -1);
-        }
         let start = partition as usize * self.width;
+        if rank < self.circle && seat.is_none_or(|seat| seat >= self.circle) {
+            self.acquaint(partition, holder, -1);
+            self.rows[start + rank] = node;
+            self.acquaint(partition, node, 1);
+        }
         self.rows[start + rank] = node;
         if let Some(seat) = seat {
             self.rows[start + seat] = holder;
-        } else {
-            self.acquaint(partition, node, 1);
         }
         let affected = self.level_of[rank]..seat.map_or(self.levels.len(), |s| self.level_of[s]);
         for level in &mut self.levels[affected] {
@@ -208,7 +215,7 @@ impl Seats {
         if node == VACANT {
             return;
         }
-        for rank in 0..self.width {
+        for rank in 0..self.circle {
             let other = self.row(partition)[rank];
             if other != VACANT && other != node {
                 for pair in [self.pair(node, other), self.pair(other, node)] {
@@ -225,29 +232,28 @@ impl Seats {
     /// How much a node wants a slot of a level.
     pub(super) fn want(&self, level: usize, node: u16) -> Urgency<u64> {
         let node = usize::from(node);
-        let own = &self.levels[level];
-        let class = match own.loads[node] {
-            load if load < own.least[node] => 0,
-            load if load < own.most[node] => 1,
+        let class = |level: &Level| match level.loads[node] {
+            load if load < level.least[node] => 0,
+            load if load < level.most[node] => 1,
             _ => 2,
         };
-        let full = |upper: &&Level| upper.loads[node] >= upper.most[node];
-        let against = self.levels[level + 1..].iter().filter(full).count();
-        (class, against, own.relative(node, 2 * own.loads[node] + 1))
+        let own = &self.levels[level];
+        let upper = self.levels[level + 1..].iter().map(class).sum();
+        (class(own), upper, own.relative(node, 2 * own.loads[node] + 1))
     }
 
     /// How well a node can spare a slot of a level.
     pub(super) fn spare(&self, level: usize, node: u16) -> Urgency<Reverse<u64>> {
         let node = usize::from(node);
-        let own = &self.levels[level];
-        let class = match own.loads[node] {
-            load if load > own.most[node] => 0,
-            load if load > own.least[node] => 1,
+        let class = |level: &Level| match level.loads[node] {
+            load if load > level.most[node] => 0,
+            load if load > level.least[node] => 1,
             _ => 2,
         };
-        let short = |upper: &&Level| upper.loads[node] <= upper.least[node];
-        let against = self.levels[level + 1..].iter().filter(short).count();
-        (class, against, Reverse(own.relative(node, (2 * own.loads[node]).saturating_sub(1))))
+        let own = &self.levels[level];
+        let upper = self.levels[level + 1..].iter().map(class).sum();
+        let relative = own.relative(node, (2 * own.loads[node]).saturating_sub(1));
+        (class(own), upper, Reverse(relative))
     }
 }
 
