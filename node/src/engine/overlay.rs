@@ -149,3 +149,97 @@ impl Overlay {
 fn pair(key: &Bytes, (_, value): &(u64, Option<Bytes>)) -> Option<(Bytes, Bytes)> {
     value.as_ref().map(|value| (key.clone(), value.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Batch, MemoryEngine};
+
+    fn bytes(value: &str) -> Bytes {
+        Bytes::copy_from_slice(value.as_bytes())
+    }
+
+    fn overlay() -> (Arc<MemoryEngine>, Overlay) {
+        let engine = Arc::new(MemoryEngine::new());
+        (engine.clone(), Overlay::new(engine, ShardId(3), 10))
+    }
+
+    fn make_durable(engine: &MemoryEngine, commit: Commit) {
+        let mut batch = Batch::new();
+        for (key, value) in commit.writes {
+            batch.write(key, value);
+        }
+        engine.commit(batch).expect("memory takes everything");
+    }
+
+    fn read(overlay: &Overlay, key: &str) -> Option<Bytes> {
+        overlay.read(key.as_bytes()).expect("memory reads")
+    }
+
+    #[test]
+    fn a_step_reads_its_own_writes_and_hands_them_over_in_order() {
+        let (_, mut overlay) = overlay();
+        overlay.write(bytes("k"), Some(bytes("1")));
+        overlay.write(bytes("k"), None);
+        overlay.write(bytes("l"), Some(bytes("2")));
+        assert_eq!(read(&overlay, "k"), None);
+        assert_eq!(read(&overlay, "l"), Some(bytes("2")));
+        let writes = vec![
+            (bytes("k"), Some(bytes("1"))),
+            (bytes("k"), None),
+            (bytes("l"), Some(bytes("2"))),
+        ];
+        assert_eq!(overlay.end_step(), Commit { shard: ShardId(3), step: 11, writes });
+        assert_eq!(overlay.end_step(), Commit { shard: ShardId(3), step: 12, writes: vec![] });
+        assert_eq!(read(&overlay, "l"), Some(bytes("2")), "until it is trimmed");
+    }
+
+    #[test]
+    fn trimming_keeps_what_a_later_step_wrote() {
+        let (engine, mut overlay) = overlay();
+        overlay.write(bytes("k"), Some(bytes("old")));
+        overlay.write(bytes("l"), Some(bytes("old")));
+        make_durable(&engine, overlay.end_step());
+        overlay.write(bytes("k"), None);
+        let _waits = overlay.end_step();
+        overlay.trim(11);
+        assert_eq!(overlay.len(), 1);
+        assert_eq!(read(&overlay, "k"), None, "the engine's value is older");
+        assert_eq!(read(&overlay, "l"), Some(bytes("old")));
+        overlay.trim(12);
+        assert!(overlay.is_empty());
+        assert_eq!(read(&overlay, "k"), Some(bytes("old")), "trimmed too early, as this test did");
+    }
+
+    #[test]
+    fn a_scan_merges_in_order_whatever_the_limit() {
+        let (engine, mut overlay) = overlay();
+        for key in ["b", "c", "d", "f", "h"] {
+            overlay.write(bytes(key), Some(bytes("engine")));
+        }
+        make_durable(&engine, overlay.end_step());
+        overlay.trim(11);
+        for key in ["a", "c", "e", "i"] {
+            overlay.write(bytes(key), Some(bytes("overlay")));
+        }
+        for key in ["b", "d", "f", "never there"] {
+            overlay.write(bytes(key), None);
+        }
+        let all = [("a", 1), ("c", 1), ("e", 1), ("h", 0), ("i", 1)];
+        for (from, until) in [("", None), ("b", None), ("b", Some("h")), ("c", Some("i"))] {
+            let within: Vec<(Bytes, Bytes)> = all
+                .iter()
+                .filter(|(key, _)| *key >= from && until.is_none_or(|until| *key < until))
+                .map(|(key, over)| (bytes(key), bytes(["engine", "overlay"][*over])))
+                .collect();
+            for limit in 0..7 {
+                let page = overlay
+                    .scan(from.as_bytes(), until.map(str::as_bytes), limit)
+                    .expect("memory scans");
+                let expected = &within[..limit.min(within.len())];
+                assert_eq!(page, expected, "from {from:?} until {until:?}, {limit}");
+            }
+        }
+        assert_eq!(overlay.scan(b"h", Some(b"b"), 9).expect("memory scans"), []);
+    }
+}

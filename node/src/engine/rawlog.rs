@@ -77,3 +77,43 @@ impl RawLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_was_acknowledged_is_in_the_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
+        let log = RawLog::create(&path).expect("a new file");
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let log = &log;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        log.append(&[writer; 10]).expect("the disk takes it");
+                    }
+                });
+            }
+        });
+        let bytes = std::fs::read(&path).expect("the file is there");
+        let mut counts = [0; 8];
+        for append in bytes.chunks(10) {
+            assert_eq!(append, [append[0]; 10], "appends are not mixed");
+            counts[usize::from(append[0])] += 1;
+        }
+        assert_eq!(counts, [20; 8]);
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_acknowledged() {
+        let full = File::options().write(true).open("/dev/full");
+        let Ok(file) = full else { return };
+        let log = RawLog { file, state: Mutex::default(), moved: Condvar::new() };
+        for _ in 0..2 {
+            let error = log.append(b"x").expect_err("the device is full");
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+    }
+}

@@ -30,7 +30,8 @@ fn mount_or_skip() -> Option<LossyDisks> {
     match LossyDisks::mount() {
         Ok(disks) => Some(disks),
         Err(reason) => {
-            writeln!(std::io::stderr(), "skipped: no lossy disk: {reason}").unwrap();
+            let mut terminal = std::io::stderr();
+            writeln!(terminal, "skipped: no lossy disk: {reason}").unwrap();
             None
         }
     }

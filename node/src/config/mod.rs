@@ -1,0 +1,420 @@
+//! What a node is told at its start: flags and a TOML file with the same names.
+//!
+//! Values come in layers (the file, then the flags over it) as TOML tables, so that a name, its type and its
+//! limits are written down once. Whatever is wrong names the field, its value and what is allowed.
+
+mod cluster_file;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use cartwheel_protocol::format::Formats;
+use cartwheel_protocol::rules::{Mutant, NoMutants, Rules};
+use cartwheel_protocol::{Config as CoreConfig, id::ClusterId};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::cluster_file::write_durably;
+pub use self::cluster_file::{ClusterFile, member_line, parse_node_id};
+
+/// Everything that a node is told at its start. Field names are those of the TOML file and, with dashes,
+/// of the flags.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The folder of the formatted store.
+    pub data: PathBuf,
+    /// The cluster file: members, buckets, partitions.
+    pub cluster: PathBuf,
+    /// Where peers and clients connect. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The address under which others reach this node, `host:port`. It must be the one in the cluster file,
+    /// which is what others dial; without it that one is taken as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    /// Where `/metrics` and `/health` are answered; nowhere without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
+    /// How many shards, each a thread, share the partitions: 1 to 64.
+    pub shards: u16,
+    /// How many threads move bytes between the network and the shards: 1 to 64.
+    pub io_threads: u16,
+    /// What keeps the records.
+    pub engine: EngineKind,
+    /// Memory for pages of the store, in MiB: 1 to 1,048,576.
+    pub cache_mib: u64,
+    /// How long an owner may be silent before a fallback is asked, in milliseconds: 1 to 60,000.
+    pub fallback_after_ms: u32,
+    /// The longest that any request may take, in milliseconds: 1 to 600,000.
+    pub max_timeout_ms: u32,
+    /// The time between two passes over the hints, in milliseconds: 1 to 3,600,000.
+    pub handoff_every_ms: u32,
+    /// How many hints are handed over in one step: 1 to 4,096.
+    pub handoff_page: usize,
+    /// How many requests a shard may have under way: 1 to 1,000,000.
+    pub max_pending: usize,
+    /// How many requests may wait for a shard: 1 to 1,000,000. One more is refused as overloaded.
+    pub request_queue: usize,
+    /// How many messages of peers may wait for a shard: 1 to 1,000,000. One more is dropped.
+    pub message_queue: usize,
+    /// How many messages may wait for each peer: 1 to 1,000,000. One more is dropped.
+    pub peer_queue: usize,
+    /// How many steps may wait for the disk: 1 to 1,000,000. A shard with one more waits.
+    pub commit_queue: usize,
+    /// How long a clean shutdown waits for requests under way, in milliseconds: 0 to 600,000.
+    pub drain_ms: u32,
+    /// Added to the wall clock in the stamps of last-write-wins puts, in milliseconds: for campaigns.
+    pub clock_offset_ms: i64,
+    /// Whether the process is killed when the one that started it ends (Linux).
+    pub die_with_parent: bool,
+    /// The newest format spoken to peers and clients; this build's newest without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speak_version: Option<u8>,
+    /// A rule to leave out, in a build that can: the name of its mutant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mutant: Option<String>,
+}
+
+/// What keeps a node's records.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    /// sled on disk.
+    Sled,
+    /// The process's memory: everything is forgotten at its end.
+    Memory,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read or is no TOML.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A field that does not exist.
+    #[error("there is no field {field} (its value is {value}); allowed are {allowed}")]
+    Unknown {
+        /// Its name.
+        field: String,
+        /// Its value.
+        value: String,
+        /// The names that exist.
+        allowed: String,
+    },
+    /// A field with a value that is not allowed.
+    #[error("{field} is {value}; allowed is {allowed}")]
+    Field {
+        /// Its name.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A field that is needed.
+    #[error("{field} is missing: {what}")]
+    Missing {
+        /// Its name.
+        field: &'static str,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A mutant was asked for and this build has none.
+    #[error(transparent)]
+    NoMutants(#[from] NoMutants),
+}
+
+impl ConfigError {
+    fn field(field: impl Into<String>, value: impl fmt::Display, allowed: impl fmt::Display) -> Self {
+        let (value, allowed) = (value.to_string(), allowed.to_string());
+        Self::Field { field: field.into(), value, allowed }
+    }
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let core = CoreConfig::new(ClusterId(0));
+        let cores = std::thread::available_parallelism().map_or(2, usize::from) as u16;
+        Self {
+            data: PathBuf::new(),
+            cluster: PathBuf::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            advertise: None,
+            http: None,
+            shards: cores.clamp(1, 8),
+            io_threads: (cores / 2).clamp(1, 8),
+            engine: EngineKind::Sled,
+            cache_mib: 128,
+            fallback_after_ms: core.fallback_after_ms,
+            max_timeout_ms: core.max_timeout_ms,
+            handoff_every_ms: core.handoff_every_ms,
+            handoff_page: core.handoff_page,
+            max_pending: core.max_pending,
+            request_queue: 4_096,
+            message_queue: 65_536,
+            peer_queue: 65_536,
+            commit_queue: 4_096,
+            drain_ms: 5_000,
+            clock_offset_ms: 0,
+            die_with_parent: false,
+            speak_version: None,
+            mutant: None,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// The values of `file`, if any, and over them those of `flags`; both use the names of the fields.
+    ///
+    /// # Errors
+    /// What [`ConfigError`] lists.
+    pub fn from_layers(file: Option<&Path>, flags: toml::Table) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            Some(path) => read_table(path)?,
+            None => toml::Table::new(),
+        };
+        table.extend(flags);
+        Self::from_table(table)
+    }
+
+    /// A configuration from one table.
+    ///
+    /// # Errors
+    /// What [`ConfigError`] lists.
+    pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
+        let known = Self::field_names();
+        for (field, value) in &table {
+            if !known.contains(&field.as_str()) {
+                return Err(ConfigError::Unknown {
+                    field: field.clone(),
+                    value: value.to_string(),
+                    allowed: known.join(", "),
+                });
+            }
+            // Alone, so that the error is certainly about this field.
+            let alone = toml::Table::from_iter([(field.clone(), value.clone())]);
+            if let Err(error) = alone.try_into::<Self>() {
+                return Err(ConfigError::field(field.as_str(), value, said(&error)));
+            }
+        }
+        let config: Self = table
+            .try_into()
+            .map_err(|error| ConfigError::field("the configuration", "invalid", said(&error)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The names of all fields, in order.
+    #[must_use]
+    pub fn field_names() -> Vec<&'static str> {
+        vec![
+            "data",
+            "cluster",
+            "listen",
+            "advertise",
+            "http",
+            "shards",
+            "io_threads",
+            "engine",
+            "cache_mib",
+            "fallback_after_ms",
+            "max_timeout_ms",
+            "handoff_every_ms",
+            "handoff_page",
+            "max_pending",
+            "request_queue",
+            "message_queue",
+            "peer_queue",
+            "commit_queue",
+            "drain_ms",
+            "clock_offset_ms",
+            "die_with_parent",
+            "speak_version",
+            "mutant",
+        ]
+    }
+
+    /// Whether every value is one that is allowed.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let ranges: [(&str, u64, u64, u64); 13] = [
+            ("shards", self.shards.into(), 1, 64),
+            ("io_threads", self.io_threads.into(), 1, 64),
+            ("cache_mib", self.cache_mib, 1, 1 << 20),
+            ("fallback_after_ms", self.fallback_after_ms.into(), 1, 60_000),
+            ("max_timeout_ms", self.max_timeout_ms.into(), 1, 600_000),
+            ("handoff_every_ms", self.handoff_every_ms.into(), 1, 3_600_000),
+            ("handoff_page", self.handoff_page as u64, 1, 4_096),
+            ("max_pending", self.max_pending as u64, 1, 1_000_000),
+            ("request_queue", self.request_queue as u64, 1, 1_000_000),
+            ("message_queue", self.message_queue as u64, 1, 1_000_000),
+            ("peer_queue", self.peer_queue as u64, 1, 1_000_000),
+            ("commit_queue", self.commit_queue as u64, 1, 1_000_000),
+            ("drain_ms", self.drain_ms.into(), 0, 600_000),
+        ];
+        for (field, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError::field(field, value, format!("{least} to {most}")));
+            }
+        }
+        self.formats()?;
+        self.rules()?;
+        if cfg!(not(target_os = "linux")) && self.die_with_parent {
+            return Err(ConfigError::field("die_with_parent", true, "false on this system"));
+        }
+        Ok(())
+    }
+
+    /// The formats that are spoken.
+    ///
+    /// # Errors
+    /// When `speak_version` is none of this build's.
+    pub fn formats(&self) -> Result<Formats, ConfigError> {
+        match self.speak_version {
+            None => Ok(Formats::SPOKEN),
+            Some(newest) => Formats::up_to(newest)
+                .ok_or_else(|| ConfigError::field("speak_version", newest, Formats::SPOKEN)),
+        }
+    }
+
+    /// The rules that hold.
+    ///
+    /// # Errors
+    /// When `mutant` names none, or this build has none.
+    pub fn rules(&self) -> Result<Rules, ConfigError> {
+        let Some(name) = &self.mutant else { return Ok(Rules::sound()) };
+        let mutant = Mutant::named(name).ok_or_else(|| {
+            let names: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+            ConfigError::field("mutant", name, names.join(", "))
+        })?;
+        Ok(Rules::with_mutant(Some(mutant))?)
+    }
+
+    /// What the core is told.
+    ///
+    /// # Errors
+    /// As [`NodeConfig::rules`].
+    pub fn core(&self, cluster: ClusterId) -> Result<CoreConfig, ConfigError> {
+        Ok(CoreConfig {
+            cluster,
+            fallback_after_ms: self.fallback_after_ms,
+            max_timeout_ms: self.max_timeout_ms,
+            handoff_every_ms: self.handoff_every_ms,
+            handoff_page: self.handoff_page,
+            max_pending: self.max_pending,
+            rules: self.rules()?,
+        })
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sled => "sled",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// The TOML table in a file.
+fn read_table(path: &Path) -> Result<toml::Table, ConfigError> {
+    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    text.parse().map_err(|error: toml::de::Error| failed(error.to_string()))
+}
+
+/// What the TOML library says is allowed, in one line.
+fn said(error: &toml::de::Error) -> String {
+    error.message().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<NodeConfig, ConfigError> {
+        NodeConfig::from_table(text.parse().expect("the text is TOML"))
+    }
+
+    fn refused(text: &str) -> String {
+        parse(text).expect_err("the text is refused").to_string()
+    }
+
+    #[test]
+    fn an_empty_table_gives_the_defaults() {
+        assert_eq!(parse("").ok(), Some(NodeConfig::default()));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let config = NodeConfig {
+            data: "somewhere".into(),
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 7500))),
+            engine: EngineKind::Memory,
+            clock_offset_ms: -40,
+            ..NodeConfig::default()
+        };
+        let text = toml::to_string(&config).expect("a configuration is TOML");
+        assert_eq!(parse(&text).ok(), Some(config));
+    }
+
+    #[test]
+    fn the_names_of_the_fields_are_those_of_the_type() {
+        let all = NodeConfig {
+            advertise: Some(String::new()),
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
+            speak_version: Some(1),
+            mutant: Some(String::new()),
+            ..NodeConfig::default()
+        };
+        let table = toml::Table::try_from(all).expect("a configuration is a table");
+        let mut names = NodeConfig::field_names();
+        names.sort_unstable();
+        assert_eq!(table.keys().map(String::as_str).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn flags_stand_over_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, "shards = 3\ndrain_ms = 7\n").expect("a file");
+        let flags = toml::Table::from_iter([("shards".to_owned(), toml::Value::Integer(5))]);
+        let config = NodeConfig::from_layers(Some(&file), flags).expect("both are in order");
+        assert_eq!((config.shards, config.drain_ms), (5, 7));
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_value_and_the_known_ones() {
+        let said = refused("sharts = 3");
+        assert!(said.starts_with("there is no field sharts (its value is 3); allowed are data, "));
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named_with_what_is_allowed() {
+        assert_eq!(refused("shards = 0"), "shards is 0; allowed is 1 to 64");
+        assert_eq!(refused("speak_version = 9"), "speak_version is 9; allowed is 1");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_names_the_field_and_the_value() {
+        let said = refused("listen = \"nowhere\"");
+        assert!(said.starts_with("listen is \"nowhere\"; allowed is "), "{said}");
+        let said = refused("engine = \"rocks\"");
+        assert!(said.contains("engine is \"rocks\"") && said.contains("sled"), "{said}");
+        let said = refused("shards = \"two\"");
+        assert!(said.contains("shards is \"two\"") && said.contains("u16"), "{said}");
+    }
+
+    #[test]
+    fn a_mutant_needs_a_build_that_has_them() {
+        assert!(refused("mutant = \"nonsense\"").contains("counter-per-key"));
+        assert_eq!(parse("mutant = \"expire-hints\"").is_ok(), cartwheel_protocol::rules::HAS_MUTANTS);
+    }
+}

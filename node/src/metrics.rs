@@ -1,0 +1,193 @@
+//! What a node counts. The numbers are read at `/metrics`.
+//!
+//! Every name is looked up once: on the hot path there are only the handles.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use cartwheel_protocol::request::{Operation, Refusal, Response};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// Bounds of the buckets of times, in seconds.
+const SECONDS: &[f64] =
+    &[0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 2.0, 10.0];
+/// Bounds of the buckets of counts.
+const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// The process's recorder, made at the first call. `None` where the process has installed another one:
+/// then its owner renders it.
+pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new()
+                .set_buckets_for_metric(suffix("_seconds"), SECONDS)
+                .and_then(|builder| builder.set_buckets_for_metric(suffix("_size"), COUNTS))
+                .ok()?
+                .build_recorder();
+            let handle = recorder.handle();
+            metrics::set_global_recorder(recorder).ok()?;
+            describe();
+            Some(handle)
+        })
+        .as_ref()
+}
+
+fn suffix(text: &str) -> metrics_exporter_prometheus::Matcher {
+    metrics_exporter_prometheus::Matcher::Suffix(text.to_owned())
+}
+
+fn describe() {
+    describe_counter!("cartwheel_requests_total", "Client requests answered, by kind and outcome");
+    describe_histogram!("cartwheel_request_seconds", "From inbox to reply, by kind");
+    describe_counter!("cartwheel_steps_total", "Inputs that replicas took");
+    describe_histogram!("cartwheel_turn_size", "Inputs in one turn of a shard");
+    describe_counter!("cartwheel_commit_steps_total", "Steps that the committer made durable");
+    describe_counter!("cartwheel_commit_bytes_total", "Bytes that the committer made durable");
+    describe_histogram!("cartwheel_commit_seconds", "Time of one commit of the engine");
+    describe_counter!("cartwheel_messages_sent_total", "Messages handed to the transport");
+    describe_counter!("cartwheel_messages_received_total", "Messages of peers that shards took");
+    describe_counter!("cartwheel_dropped_total", "What found a queue full, by queue");
+    describe_counter!("cartwheel_suspicions_total", "Times that a peer became suspected");
+    describe_counter!("cartwheel_damaged_records_total", "Records whose checksum failed");
+    describe_counter!("cartwheel_undecodable_total", "Frames whose bytes were no message");
+    describe_gauge!("cartwheel_suspected", "Peers that are suspected now");
+    describe_gauge!("cartwheel_pending", "Requests under way");
+    describe_gauge!("cartwheel_store_bytes", "What the store takes on the disk");
+    describe_gauge!("cartwheel_free_bytes", "What the disk still takes");
+}
+
+/// The kinds of requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RequestKind {
+    Get,
+    GetLocal,
+    Put,
+    Delete,
+    Change,
+}
+
+impl RequestKind {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Get, "get"),
+        (Self::GetLocal, "get-local"),
+        (Self::Put, "put"),
+        (Self::Delete, "delete"),
+        (Self::Change, "change"),
+    ];
+
+    pub(crate) fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::Get => Self::Get,
+            Operation::GetLocal => Self::GetLocal,
+            Operation::Put { .. } => Self::Put,
+            Operation::Delete { .. } => Self::Delete,
+            Operation::Change { .. } => Self::Change,
+        }
+    }
+}
+
+/// What became of a request, in a few words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outcome {
+    Ok,
+    Invalid,
+    Unavailable,
+    Overloaded,
+    Node,
+}
+
+impl Outcome {
+    const ALL: [&'static str; 5] = ["ok", "invalid", "unavailable", "overloaded", "node"];
+
+    fn of(response: &Response) -> Self {
+        match response {
+            Response::Found { .. } | Response::Written { .. } => Self::Ok,
+            Response::Refused(refusal) => match refusal {
+                Refusal::Unavailable { .. } => Self::Unavailable,
+                Refusal::Overloaded => Self::Overloaded,
+                Refusal::NotReady | Refusal::Damaged => Self::Node,
+                Refusal::KeyEmpty
+                | Refusal::KeyTooLong(_)
+                | Refusal::ValueTooLong(_)
+                | Refusal::SkuLength(_)
+                | Refusal::UnknownBucket
+                | Refusal::WrongKind(_)
+                | Refusal::Quantity(_)
+                | Refusal::CartFull(_)
+                | Refusal::TooManyCancels { .. }
+                | Refusal::TooManySiblings(_)
+                | Refusal::ForeignContext
+                | Refusal::Quorum { .. }
+                | Refusal::StrictQuorum { .. } => Self::Invalid,
+            },
+        }
+    }
+}
+
+/// Requests by kind and outcome.
+#[derive(Clone)]
+pub(crate) struct RequestMetrics {
+    kinds: Vec<(Vec<Counter>, Histogram)>,
+}
+
+impl RequestMetrics {
+    pub(crate) fn new() -> Self {
+        let outcomes = |kind: &'static str| {
+            let count = |outcome| counter!("cartwheel_requests_total", "kind" => kind, "outcome" => outcome);
+            Outcome::ALL.into_iter().map(count).collect()
+        };
+        let seconds = |kind: &'static str| histogram!("cartwheel_request_seconds", "kind" => kind);
+        let kinds = RequestKind::ALL.map(|(_, kind)| (outcomes(kind), seconds(kind)));
+        Self { kinds: kinds.into() }
+    }
+
+    pub(crate) fn answered(&self, kind: RequestKind, response: &Response, took: Duration) {
+        let (outcomes, seconds) = &self.kinds[kind as usize];
+        outcomes[Outcome::of(response) as usize].increment(1);
+        seconds.record(took);
+    }
+}
+
+/// What one shard counts.
+pub(crate) struct ShardMetrics {
+    requests: RequestMetrics,
+    steps: Counter,
+    turns: Histogram,
+}
+
+impl ShardMetrics {
+    pub(crate) fn new() -> Self {
+        let (steps, turns) = (counter!("cartwheel_steps_total"), histogram!("cartwheel_turn_size"));
+        Self { requests: RequestMetrics::new(), steps, turns }
+    }
+
+    pub(crate) fn answered(&self, kind: RequestKind, response: &Response, took: Duration) {
+        self.requests.answered(kind, response, took);
+    }
+
+    pub(crate) fn turn(&self, inputs: usize) {
+        self.steps.increment(inputs as u64);
+        self.turns.record(inputs as f64);
+    }
+}
+
+/// What found a queue full, by queue.
+pub(crate) fn dropped(queue: &'static str) -> Counter {
+    counter!("cartwheel_dropped_total", "queue" => queue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_outcomes_are_in_the_order_of_their_numbers() {
+        for (number, (kind, _)) in RequestKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+        }
+        assert_eq!(Outcome::ALL[Outcome::Node as usize], "node");
+        assert_eq!(Outcome::ALL[Outcome::Unavailable as usize], "unavailable");
+    }
+}

@@ -1,0 +1,185 @@
+//! The way into a shard: one channel, in order, with a bound for each kind of load from outside.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Instant;
+
+use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::request::{Request, Response};
+use cartwheel_protocol::view::View;
+use cartwheel_protocol::{Input, Message};
+use tokio::sync::oneshot;
+
+use crate::gate::Gate;
+
+/// What a shard is given.
+pub(crate) enum Delivery {
+    /// A client asks; the answer goes back through `reply`.
+    Request { request: Request, reply: oneshot::Sender<Response> },
+    /// A peer says something.
+    Messages { from: NodeId, messages: Vec<Message> },
+    /// Go by this view.
+    View(Arc<View>),
+    /// Membership has changed its mind about a peer.
+    Opinion(Input),
+    /// The watermark has moved.
+    Durable,
+    /// Let the thread end after what came before.
+    Stop,
+}
+
+/// Why a delivery was not taken; nothing was started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refused {
+    /// As many wait as may.
+    Full,
+    /// The shard's thread has ended.
+    Stopped,
+}
+
+/// How much is waiting, for both sides.
+struct Gates {
+    requests: Gate,
+    messages: Gate,
+}
+
+/// The senders' side.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    sender: Sender<Delivery>,
+    gates: Arc<Gates>,
+}
+
+/// The shard's side.
+pub(crate) struct Outlet {
+    receiver: Receiver<Delivery>,
+    gates: Arc<Gates>,
+}
+
+/// What the shard found in its inbox.
+pub(crate) enum Found {
+    /// This.
+    Delivery(Delivery),
+    /// Nothing until the time was over.
+    Nothing,
+    /// Nobody can send any more.
+    Closed,
+}
+
+/// The two ends of an inbox, in which so many requests and so many messages may wait.
+pub(crate) fn inbox(requests: usize, messages: usize) -> (Inbox, Outlet) {
+    let (sender, receiver) = mpsc::channel();
+    let gates = Arc::new(Gates { requests: Gate::new(requests), messages: Gate::new(messages) });
+    (Inbox { sender, gates: gates.clone() }, Outlet { receiver, gates })
+}
+
+impl Inbox {
+    /// A client's request, unless too many wait.
+    pub(crate) fn request(
+        &self,
+        request: Request,
+        reply: oneshot::Sender<Response>,
+    ) -> Result<(), Refused> {
+        if !self.gates.requests.enter(1) {
+            return Err(Refused::Full);
+        }
+        self.send(Delivery::Request { request, reply })
+    }
+
+    /// A peer's messages, unless too many wait.
+    pub(crate) fn messages(&self, from: NodeId, messages: Vec<Message>) -> Result<(), Refused> {
+        if !self.gates.messages.enter(messages.len()) {
+            return Err(Refused::Full);
+        }
+        self.send(Delivery::Messages { from, messages })
+    }
+
+    /// What is never refused while the shard runs, because there can only be few of its kind.
+    pub(crate) fn control(&self, delivery: Delivery) -> Result<(), Refused> {
+        self.send(delivery)
+    }
+
+    /// How many requests and messages wait.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.gates.requests.within(), self.gates.messages.within())
+    }
+
+    fn send(&self, delivery: Delivery) -> Result<(), Refused> {
+        self.sender.send(delivery).map_err(|_| Refused::Stopped)
+    }
+}
+
+impl Outlet {
+    /// What waits, or comes before `until`.
+    pub(crate) fn receive(&self, now: Instant, until: Option<Instant>) -> Found {
+        let got = match until {
+            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(until) => self.receiver.recv_timeout(until.saturating_duration_since(now)),
+        };
+        match got {
+            Ok(delivery) => Found::Delivery(self.taken(delivery)),
+            Err(RecvTimeoutError::Timeout) => Found::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Found::Closed,
+        }
+    }
+
+    /// What waits now.
+    pub(crate) fn receive_more(&self) -> Option<Delivery> {
+        self.receiver.try_recv().ok().map(|delivery| self.taken(delivery))
+    }
+
+    fn taken(&self, delivery: Delivery) -> Delivery {
+        match &delivery {
+            Delivery::Request { .. } => self.gates.requests.leave(1),
+            Delivery::Messages { messages, .. } => self.gates.messages.leave(messages.len()),
+            Delivery::View(_) | Delivery::Opinion(_) | Delivery::Durable | Delivery::Stop => {}
+        }
+        delivery
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwheel_protocol::bucket::BucketName;
+    use cartwheel_protocol::key::Key;
+    use cartwheel_protocol::request::Operation;
+
+    use super::*;
+
+    fn get() -> Request {
+        let bucket = BucketName::new("default").expect("a name");
+        let key = Key::new(bucket, &b"k"[..]);
+        Request { key, operation: Operation::Get, quorum: None, strict: false, timeout_ms: 1 }
+    }
+
+    #[test]
+    fn a_full_inbox_refuses_requests_and_still_takes_what_must_not_be_refused() {
+        let (inbox, outlet) = inbox(1, 1);
+        let (reply, _hears) = oneshot::channel();
+        assert_eq!(inbox.request(get(), reply), Ok(()));
+        let (reply, _hears) = oneshot::channel();
+        assert_eq!(inbox.request(get(), reply), Err(Refused::Full));
+        assert_eq!(inbox.control(Delivery::Durable), Ok(()));
+        assert_eq!(inbox.waiting(), (1, 0));
+        assert!(matches!(outlet.receive_more(), Some(Delivery::Request { .. })));
+        assert!(matches!(outlet.receive_more(), Some(Delivery::Durable)));
+        let (reply, _hears) = oneshot::channel();
+        assert_eq!(inbox.request(get(), reply), Ok(()), "there is room again");
+    }
+
+    #[test]
+    fn a_shard_that_has_ended_takes_nothing() {
+        let (inbox, outlet) = inbox(1, 1);
+        drop(outlet);
+        let (reply, _hears) = oneshot::channel();
+        assert_eq!(inbox.request(get(), reply), Err(Refused::Stopped));
+        assert_eq!(inbox.control(Delivery::Durable), Err(Refused::Stopped));
+    }
+
+    #[test]
+    fn an_empty_inbox_gives_nothing_until_the_time_is_over() {
+        let (_inbox, outlet) = inbox(1, 1);
+        let now = Instant::now();
+        assert!(matches!(outlet.receive(now, Some(now)), Found::Nothing));
+    }
+}

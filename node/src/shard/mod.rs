@@ -1,0 +1,269 @@
+//! A shard: one thread with one replica over its own partitions.
+//!
+//! A turn is: wait for something, fire the timers that are due, take what waits in the inbox (at most
+//! [`TURN_INPUTS`]), then send to peers and hand the steps to the committer. Each input is one step of the
+//! replica and one batch of the store; only the hand-over is shared. All waiting is in [`Shard::run`], all
+//! change in [`Shard::step`].
+//!
+//! **Invariant:** nothing here looks into a message or decides anything about a request: that is the core's.
+//! Only the way to the committer may block.
+
+mod inbox;
+mod storage;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::request::{Operation, Request, Response};
+use cartwheel_protocol::{Effect, Fact, Input, Message, Replica, Ticket};
+use tokio::sync::oneshot;
+
+pub(crate) use self::inbox::{Delivery, Inbox, Outlet, Refused, inbox};
+pub(crate) use self::storage::{ShardStorage, shard_of};
+use self::inbox::Found;
+use self::timers::Timers;
+use crate::committer::{Commit, CommitSender, ShardId, Watermarks};
+use crate::metrics::{RequestKind, ShardMetrics};
+
+/// After so many inputs a turn ends, so that what it did leaves: to peers and to the disk.
+const TURN_INPUTS: usize = 128;
+
+/// Where a shard's messages and findings go. It must not block.
+pub(crate) trait Outbound: Send {
+    /// Keeps a message for a peer until [`Outbound::flush`].
+    fn send(&mut self, to: NodeId, message: Message);
+
+    /// Lets everything go that was kept in this turn.
+    fn flush(&mut self);
+
+    /// Tells Membership.
+    fn report(&mut self, fact: Fact);
+}
+
+/// What others may see of a shard while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct ShardStatus {
+    /// Requests under way.
+    pub(crate) pending: AtomicUsize,
+    /// Steps whose barrier is not on disk yet.
+    pub(crate) unsynced: AtomicUsize,
+    /// The shard's newest step.
+    pub(crate) step: AtomicU64,
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts<O> {
+    pub(crate) id: ShardId,
+    /// How many shards share the node.
+    pub(crate) shards: u16,
+    pub(crate) replica: Replica,
+    pub(crate) storage: ShardStorage,
+    pub(crate) outlet: Outlet,
+    pub(crate) watermarks: Arc<Watermarks>,
+    pub(crate) commits: CommitSender,
+    pub(crate) outbound: O,
+    pub(crate) status: Arc<ShardStatus>,
+    pub(crate) metrics: ShardMetrics,
+}
+
+/// The thread's state.
+pub(crate) struct Shard<O> {
+    parts: Parts<O>,
+    timers: Timers,
+    /// Who waits for which request.
+    replies: HashMap<u64, Waiting>,
+    /// The next request's number: it and the shard's number are unique within the run of the node.
+    next_number: u64,
+    /// The barriers that were asked for, with the step that did.
+    tickets: VecDeque<(u64, Ticket)>,
+    /// The steps of this turn.
+    commits: Vec<Commit>,
+    effects: Vec<Effect>,
+    /// The time at which the turn began.
+    now: Instant,
+}
+
+/// A client's request under way.
+struct Waiting {
+    reply: oneshot::Sender<Response>,
+    kind: RequestKind,
+    began: Instant,
+}
+
+/// Whether the thread goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Turn {
+    GoOn,
+    Stop,
+}
+
+impl<O: Outbound> Shard<O> {
+    pub(crate) fn new(parts: Parts<O>) -> Self {
+        Self {
+            next_number: u64::from(parts.id.0),
+            parts,
+            timers: Timers::default(),
+            replies: HashMap::new(),
+            tickets: VecDeque::new(),
+            commits: Vec::new(),
+            effects: Vec::new(),
+            now: Instant::now(),
+        }
+    }
+
+    /// Runs until it is stopped.
+    pub(crate) fn run(mut self) {
+        loop {
+            self.now = Instant::now();
+            let first = match self.parts.outlet.receive(self.now, self.timers.next()) {
+                Found::Delivery(delivery) => Some(delivery),
+                Found::Nothing => None,
+                Found::Closed => return,
+            };
+            self.now = Instant::now();
+            if self.turn(first) == Turn::Stop {
+                return;
+            }
+        }
+    }
+
+    /// Everything that is due and waits; what follows from it leaves at the end.
+    fn turn(&mut self, first: Option<Delivery>) -> Turn {
+        let mut inputs = 0;
+        // What a step of this loop sets to "now" fires in the next turn.
+        let due = self.timers.next().filter(|at| *at <= self.now);
+        if due.is_some() {
+            let timers: Vec<_> = std::iter::from_fn(|| self.timers.take_due(self.now)).collect();
+            for timer in timers {
+                self.step(Input::Timeout(timer));
+                inputs += 1;
+            }
+        }
+        let mut goes_on = Turn::GoOn;
+        let mut next = first;
+        while let Some(delivery) = next {
+            match self.take(delivery) {
+                None => {
+                    goes_on = Turn::Stop;
+                    break;
+                }
+                Some(steps) => inputs += steps,
+            }
+            next = if inputs < TURN_INPUTS { self.parts.outlet.receive_more() } else { None };
+        }
+        if self.hand_over(inputs) == Turn::Stop { Turn::Stop } else { goes_on }
+    }
+
+    /// One delivery; how many steps it was, `None` if it is the end.
+    fn take(&mut self, delivery: Delivery) -> Option<usize> {
+        match delivery {
+            Delivery::Request { request, reply } => {
+                self.request(request, reply);
+                Some(1)
+            }
+            Delivery::Messages { from, messages } => {
+                let count = messages.len();
+                for message in messages {
+                    self.step(Input::Message { from, message });
+                }
+                Some(count)
+            }
+            Delivery::View(view) => {
+                self.step(Input::View(view));
+                Some(1)
+            }
+            Delivery::Opinion(input) => {
+                self.step(input);
+                Some(1)
+            }
+            Delivery::Durable => Some(self.synced()),
+            Delivery::Stop => None,
+        }
+    }
+
+    fn request(&mut self, request: Request, reply: oneshot::Sender<Response>) {
+        let number = self.next_number;
+        self.next_number += u64::from(self.parts.shards);
+        let kind = RequestKind::of(&request.operation);
+        self.replies.insert(number, Waiting { reply, kind, began: self.now });
+        self.step(Input::Request { number, request });
+    }
+
+    /// Hands back the tickets whose step is on disk now.
+    fn synced(&mut self) -> usize {
+        let durable = self.parts.watermarks.take(self.parts.id);
+        self.parts.storage.trim(durable);
+        let mut steps = 0;
+        while self.tickets.front().is_some_and(|(step, _)| *step <= durable) {
+            let Some((_, ticket)) = self.tickets.pop_front() else { break };
+            self.step(Input::Synced(ticket));
+            steps += 1;
+        }
+        steps
+    }
+
+    /// One input, one step, one batch.
+    fn step(&mut self, input: Input) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.parts.replica.step(&mut self.parts.storage, input, &mut effects);
+        let mut barrier = false;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Reply { number, response } => self.reply(number, response),
+                Effect::Send { to, message } => self.parts.outbound.send(to, message),
+                Effect::Sync(ticket) => {
+                    barrier = true;
+                    self.tickets.push_back((self.parts.storage.step(), ticket));
+                }
+                Effect::SetTimer { timer, after_ms } => self.timers.set(self.now, timer, after_ms),
+                Effect::CancelTimer(timer) => self.timers.cancel(timer),
+                Effect::Report(fact) => self.parts.outbound.report(fact),
+            }
+        }
+        self.effects = effects;
+        if barrier || self.parts.storage.wrote() {
+            self.commits.push(self.parts.storage.end_step());
+        }
+    }
+
+    fn reply(&mut self, number: u64, response: Response) {
+        let Some(Waiting { reply, kind, began }) = self.replies.remove(&number) else {
+            unreachable!("the core replies once to each request, and request {number} has its reply");
+        };
+        self.parts.metrics.answered(kind, &response, began.elapsed());
+        // A client that has gone away hears nothing.
+        let _ = reply.send(response);
+    }
+
+    /// The end of a turn: first what goes to peers, who can work while the disk does.
+    fn hand_over(&mut self, inputs: usize) -> Turn {
+        self.parts.outbound.flush();
+        for commit in self.commits.drain(..) {
+            if self.parts.commits.send(commit).is_err() {
+                // The committer has stopped the node; nothing of this will ever be acknowledged.
+                return Turn::Stop;
+            }
+        }
+        self.parts.metrics.turn(inputs);
+        let status = &self.parts.status;
+        status.pending.store(self.parts.replica.pending(), Ordering::Relaxed);
+        status.unsynced.store(self.tickets.len(), Ordering::Relaxed);
+        status.step.store(self.parts.storage.step() - 1, Ordering::Relaxed);
+        Turn::GoOn
+    }
+}
+
+/// Puts the driver's wall clock into a put: the one place where a clock gets near the data.
+pub(crate) fn stamp(request: &mut Request, now_us: u64) {
+    match &mut request.operation {
+        Operation::Put { time_us, .. } => *time_us = now_us,
+        Operation::Get
+        | Operation::GetLocal
+        | Operation::Delete { .. }
+        | Operation::Change { .. } => {}
+    }
+}

@@ -1,0 +1,364 @@
+//! A node's folder: who it is, whose it is, and what keeps its records.
+//!
+//! ```text
+//! node.toml        format, id, name, and the cluster once it has served one
+//! lock             held by the process that serves the store
+//! clean-shutdown   there if the last run ended by draining; gone while one runs
+//! sled/            the engine's
+//! ```
+//!
+//! A node *is* its disk: the id is drawn when the folder is formatted and never again, so a wiped disk is
+//! another node (rule W1).
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{EngineKind, parse_node_id, write_durably};
+use crate::engine::{Engine, EngineError, MemoryEngine, Options, SledEngine};
+
+/// The format of the folder that this build reads and writes.
+const FORMAT: u32 = 1;
+const IDENTITY: &str = "node.toml";
+const LOCK: &str = "lock";
+const CLEAN: &str = "clean-shutdown";
+const SLED: &str = "sled";
+
+/// Who a formatted store is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoreId {
+    /// The node, for ever.
+    pub id: NodeId,
+    /// Its name for people.
+    pub name: String,
+}
+
+/// What can be wrong with a node's folder.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no store.
+    #[error(
+        "{} is not a store; make one with `cartwheel format --data {} --name NAME`",
+        path.display(), path.display()
+    )]
+    NotFormatted {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is something already where a store was to be made.
+    #[error("{} is not empty: it is {found}; nothing was changed", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// The name that a store was to be given.
+    #[error("the name is {0:?}; allowed are 1 to 64 of a-z, A-Z, 0-9, . - and _")]
+    Name(String),
+    /// The store belongs to another cluster.
+    #[error("the store in {} belongs to cluster {stored}, not to {asked}", path.display())]
+    OtherCluster {
+        /// The folder.
+        path: PathBuf,
+        /// The cluster that it has served.
+        stored: ClusterId,
+        /// The cluster of the configuration.
+        asked: ClusterId,
+    },
+    /// The file that says who the store is makes no sense.
+    #[error("{}: {reason}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another process serves it.
+    #[error("the store in {} is in use by another process", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file system's answer.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The engine's answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// The first file of a store.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    format: u32,
+    id: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
+}
+
+/// Makes a store in `data`, a folder that is empty or not there, with an id of 64 random bits.
+///
+/// # Errors
+/// [`StoreError::NotEmpty`], [`StoreError::Name`], [`StoreError::Io`].
+pub fn format_store(data: &Path, name: &str) -> Result<StoreId, StoreError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
+        return Err(StoreError::Name(name.to_owned()));
+    }
+    let failed = |source| StoreError::Io { path: data.to_owned(), source };
+    let not_empty = |found| StoreError::NotEmpty { path: data.to_owned(), found };
+    fs::create_dir_all(data).map_err(failed)?;
+    match read_identity(data) {
+        Ok((store, _)) => return Err(not_empty(format!("the store of {} {}", store.name, store.id))),
+        Err(StoreError::NotFormatted { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(entry) = fs::read_dir(data).map_err(failed)?.next() {
+        let name = entry.map_err(failed)?.file_name();
+        return Err(not_empty(format!("no store, but there is {}", name.to_string_lossy())));
+    }
+    let store = StoreId { id: NodeId(rand::random()), name: name.to_owned() };
+    write_identity(data, &store, None)?;
+    Ok(store)
+}
+
+/// Who the store in `data` is.
+///
+/// # Errors
+/// [`StoreError::NotFormatted`], [`StoreError::Identity`], [`StoreError::Io`].
+pub fn store_id(data: &Path) -> Result<StoreId, StoreError> {
+    Ok(read_identity(data)?.0)
+}
+
+/// A store that this process serves: no other process can until it is dropped.
+pub(crate) struct Store {
+    pub(crate) id: StoreId,
+    pub(crate) engine: Arc<dyn Engine>,
+    /// Whether the run before ended by draining, or there was none.
+    pub(crate) was_clean: bool,
+    data: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Takes the store for a run in `cluster`.
+    pub(crate) fn open(
+        data: &Path,
+        cluster: ClusterId,
+        engine: EngineKind,
+        cache_mib: u64,
+    ) -> Result<Self, StoreError> {
+        let (id, served) = read_identity(data)?;
+        let lock = lock(data)?;
+        match served {
+            Some(stored) if stored != cluster => {
+                let path = data.to_owned();
+                return Err(StoreError::OtherCluster { path, stored, asked: cluster });
+            }
+            Some(_) => {}
+            None => write_identity(data, &id, Some(cluster))?,
+        }
+        let engine: Arc<dyn Engine> = match engine {
+            EngineKind::Memory => Arc::new(MemoryEngine::new()),
+            EngineKind::Sled => {
+                let options = Options { cache_bytes: cache_mib << 20, ..Options::default() };
+                Arc::new(SledEngine::open_with(&data.join(SLED), &options)?)
+            }
+        };
+        let clean = data.join(CLEAN);
+        let was_clean = clean.exists() || served.is_none();
+        match fs::remove_file(&clean) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::Io { path: clean, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+        Ok(Self { id, engine, was_clean, data: data.to_owned(), _lock: lock })
+    }
+
+    /// Notes that the run ended with nothing under way. Nothing relies on it: it is for people.
+    pub(crate) fn mark_clean(&self, run: Incarnation) -> Result<(), StoreError> {
+        let path = self.data.join(CLEAN);
+        write_durably(&path, &format!("{run}\n"))
+            .map_err(|source| StoreError::Io { path, source })
+    }
+}
+
+fn lock(data: &Path) -> Result<File, StoreError> {
+    let path = data.join(LOCK);
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: data.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn read_identity(data: &Path) -> Result<(StoreId, Option<ClusterId>), StoreError> {
+    let path = data.join(IDENTITY);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::NotFormatted { path: data.to_owned() });
+        }
+        Err(source) => return Err(StoreError::Io { path, source }),
+    };
+    let bad = |reason: String| StoreError::Identity { path: path.clone(), reason };
+    let identity: Identity =
+        toml::from_str(&text).map_err(|error| bad(error.message().replace('\n', " ")))?;
+    if identity.format != FORMAT {
+        return Err(bad(format!("format is {}; this build reads {FORMAT}", identity.format)));
+    }
+    let id = parse_node_id(&identity.id).ok_or_else(|| {
+        bad(format!("id is {}; allowed is n and 1 to 16 hexadecimal digits", identity.id))
+    })?;
+    let cluster = match &identity.cluster {
+        None => None,
+        Some(text) => Some(ClusterId(u64::from_str_radix(text, 16).map_err(|_| {
+            bad(format!("cluster is {text}; allowed are 16 hexadecimal digits"))
+        })?)),
+    };
+    Ok((StoreId { id, name: identity.name }, cluster))
+}
+
+fn write_identity(
+    data: &Path,
+    store: &StoreId,
+    cluster: Option<ClusterId>,
+) -> Result<(), StoreError> {
+    let path = data.join(IDENTITY);
+    let identity = Identity {
+        format: FORMAT,
+        id: store.id.to_string(),
+        name: store.name.clone(),
+        cluster: cluster.map(|cluster| cluster.to_string()),
+    };
+    let text = toml::to_string(&identity)
+        .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
+    write_durably(&path, &text).map_err(|source| StoreError::Io { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: ClusterId = ClusterId(7);
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a folder")
+    }
+
+    fn open(data: &Path, cluster: ClusterId) -> Result<Store, StoreError> {
+        Store::open(data, cluster, EngineKind::Memory, 1)
+    }
+
+    fn refused(result: Result<Store, StoreError>) -> String {
+        result.err().expect("the store is refused").to_string()
+    }
+
+    #[test]
+    fn a_formatted_store_keeps_its_id() {
+        let folder = folder();
+        let made = format_store(&folder.path().join("data"), "n1").expect("a store");
+        assert_eq!(store_id(&folder.path().join("data")).expect("the store"), made);
+        assert_eq!(open(&folder.path().join("data"), HOME).expect("the store").id, made);
+    }
+
+    #[test]
+    fn two_stores_have_two_ids() {
+        let (a, b) = (folder(), folder());
+        let a = format_store(a.path(), "n1").expect("a store");
+        let b = format_store(b.path(), "n1").expect("a store");
+        assert_ne!(a.id, b.id);
+    }
+
+    #[test]
+    fn a_store_is_not_formatted_twice() {
+        let folder = folder();
+        let made = format_store(folder.path(), "n1").expect("a store");
+        let error = format_store(folder.path(), "n2").expect_err("it exists");
+        assert!(error.to_string().contains(&made.id.to_string()), "{error}");
+        assert_eq!(store_id(folder.path()).expect("the store"), made);
+    }
+
+    #[test]
+    fn a_folder_with_other_things_is_left_alone() {
+        let folder = folder();
+        fs::write(folder.path().join("diary.txt"), "dear").expect("a file");
+        let error = format_store(folder.path(), "n1").expect_err("it is not empty");
+        assert!(error.to_string().contains("diary.txt"), "{error}");
+        assert!(matches!(store_id(folder.path()), Err(StoreError::NotFormatted { .. })));
+    }
+
+    #[test]
+    fn a_name_is_checked_before_anything_is_made() {
+        let folder = folder();
+        for name in ["", "two words", &"x".repeat(65)] {
+            let error = format_store(&folder.path().join("data"), name).expect_err("a bad name");
+            assert!(matches!(error, StoreError::Name(_)), "{error}");
+        }
+        assert!(!folder.path().join("data").exists());
+    }
+
+    #[test]
+    fn a_folder_that_was_never_formatted_says_how_to() {
+        let said = refused(open(folder().path(), HOME));
+        assert!(said.contains("cartwheel format --data"), "{said}");
+    }
+
+    #[test]
+    fn a_store_of_another_cluster_is_refused_and_both_are_named() {
+        let folder = folder();
+        format_store(folder.path(), "n1").expect("a store");
+        drop(open(folder.path(), HOME).expect("its first cluster"));
+        let said = refused(open(folder.path(), ClusterId(8)));
+        assert!(said.contains("0000000000000007") && said.contains("0000000000000008"), "{said}");
+        open(folder.path(), HOME).expect("its own cluster still");
+    }
+
+    #[test]
+    fn a_store_serves_one_process_at_a_time() {
+        let folder = folder();
+        format_store(folder.path(), "n1").expect("a store");
+        let first = open(folder.path(), HOME).expect("the store");
+        assert!(refused(open(folder.path(), HOME)).contains("in use"));
+        drop(first);
+        open(folder.path(), HOME).expect("the store is free again");
+    }
+
+    #[test]
+    fn a_store_knows_whether_the_last_run_ended_cleanly() {
+        let folder = folder();
+        format_store(folder.path(), "n1").expect("a store");
+        let first = open(folder.path(), HOME).expect("a first run");
+        assert!(first.was_clean);
+        drop(first);
+        let second = open(folder.path(), HOME).expect("a second run");
+        assert!(!second.was_clean);
+        second.mark_clean(Incarnation(1)).expect("a mark");
+        drop(second);
+        assert!(open(folder.path(), HOME).expect("a third run").was_clean);
+    }
+
+    #[test]
+    fn a_broken_identity_names_the_file() {
+        let folder = folder();
+        for text in ["format = 9\nid = \"n1\"\nname = \"n1\"", "format = 1\nid = \"x\"\nname = \"\"", "?"] {
+            fs::write(folder.path().join(IDENTITY), text).expect("a file");
+            assert!(refused(open(folder.path(), HOME)).contains(IDENTITY));
+        }
+    }
+}
