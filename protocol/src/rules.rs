@@ -1,6 +1,6 @@
 //! Rules, and the mutants that break one each.
 //!
-//! The core asks [`Rules::keeps`] at the one place that a mutant breaks. In a normal build the answer is a
+//! The core asks `Rules::keeps` at the one place that a mutant breaks. In a normal build the answer is a
 //! constant `true` that costs nothing; with the cargo feature `mutants` it is a look into the configuration,
 //! and each call counts towards the coverage of that rule, outside all state.
 
