@@ -101,30 +101,67 @@ fn owed_in(view: &View, key: &RecordKey, n: u8, owed: &Owed) -> Vec<NodeId> {
 pub(crate) struct Handoff {
     /// Where the next page begins; `None` at the start of a pass.
     cursor: Option<RecordKey>,
+    /// The suspected owners that were sent a hint in this pass: one is enough to find them well again.
+    probed: Vec<NodeId>,
 }
+
+/// The pause between two pages of one pass, in milliseconds: foreground requests come in between.
+const PAGE_GAP_MS: u32 = 5;
 
 impl Handoff {
     /// Begins a pass now: there is a first view, or a peer is back.
     pub(crate) fn start<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        self.cursor = None;
+        *self = Self::default();
         env.set_timer(Timer::Handoff, 0);
     }
 
-    /// Hands over one page, and arms the timer for the next: at once within a pass, later after it.
+    /// Hands over one page, and arms the timer for the next: soon within a pass, later after it.
     pub(crate) fn page<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        let first = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
-        self.cursor = first.and_then(|first| {
-            (0..env.config.handoff_page).try_fold(first, |from, _| {
-                let (key, stored) = env.storage.scan(&from, 1).pop()?;
-                if owns_all(env, key.partition) {
-                    return next_foreign(env, Partition(key.partition.0 + 1));
-                }
-                hand_over(env, &key, stored);
+        let mut from = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
+        for _ in 0..env.config.handoff_page {
+            let Some((key, stored)) = from.and_then(|from| env.storage.scan(&from, 1).pop()) else {
+                *self = Self::default();
+                return env.set_timer(Timer::Handoff, env.config.handoff_every_ms);
+            };
+            from = if owns_all(env, key.partition) {
+                next_foreign(env, Partition(key.partition.0 + 1))
+            } else {
+                self.hand_over(env, &key, stored);
                 Some(after(key))
-            })
-        });
-        let wait_ms = if self.cursor.is_some() { 1 } else { env.config.handoff_every_ms };
-        env.set_timer(Timer::Handoff, wait_ms);
+            };
+        }
+        self.cursor = from;
+        env.set_timer(Timer::Handoff, PAGE_GAP_MS);
+    }
+
+    /// Sends one hint to whom it is owed; drops it if that is nobody (H3). Owners that are suspected get one
+    /// hint a pass, the rest when they have answered.
+    fn hand_over<S: Storage>(&mut self, env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
+        let Stored::Found(record) = stored else { return };
+        let Some(bucket) = env.bucket(key) else { return };
+        if env.owns(key, bucket) {
+            return;
+        }
+        let Some(owed) = &record.owed else {
+            env.storage.write(key.clone(), None);
+            return;
+        };
+        let owners = owed_in(env.view, key, bucket.n, owed);
+        if owners.iter().any(|owner| env.is_suspected(*owner)) && !env.keeps(Mutant::ExpireHints) {
+            env.storage.write(key.clone(), None);
+            return;
+        }
+        let (digest, place) = (record.object.digest(&key.key), key.partition);
+        for owner in owners {
+            if env.is_suspected(owner) {
+                if self.probed.contains(&owner) {
+                    continue;
+                }
+                self.probed.push(owner);
+            }
+            let (key, object) = (key.key.clone(), record.object.clone());
+            env.send(owner, place, Body::Handoff { key, object, digest });
+        }
     }
 }
 
@@ -145,29 +182,6 @@ fn after(key: RecordKey) -> RecordKey {
     let mut name = key.key.name.to_vec();
     name.push(0);
     RecordKey { partition: key.partition, key: Key { bucket: key.key.bucket, name: name.into() } }
-}
-
-/// Sends one hint to everybody that it is owed to, suspected or not; drops it if that is nobody (H3).
-fn hand_over<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
-    let Stored::Found(record) = stored else { return };
-    let Some(bucket) = env.bucket(key) else { return };
-    if env.owns(key, bucket) {
-        return;
-    }
-    let Some(owed) = &record.owed else {
-        env.storage.write(key.clone(), None);
-        return;
-    };
-    let owners = owed_in(env.view, key, bucket.n, owed);
-    if owners.iter().any(|owner| env.is_suspected(*owner)) && !env.keeps(Mutant::ExpireHints) {
-        env.storage.write(key.clone(), None);
-        return;
-    }
-    let digest = record.object.digest(&key.key);
-    for owner in owners {
-        let body = Body::Handoff { key: key.key.clone(), object: record.object.clone(), digest };
-        env.send(owner, key.partition, body);
-    }
 }
 
 /// Somebody hands over what it holds for this node: it is merged and acknowledged at the barrier.
