@@ -121,7 +121,9 @@ pub fn format_store(data: &Path, name: &str) -> Result<StoreId, StoreError> {
     let not_empty = |found| StoreError::NotEmpty { path: data.to_owned(), found };
     fs::create_dir_all(data).map_err(failed)?;
     match read_identity(data) {
-        Ok((store, _)) => return Err(not_empty(format!("the store of {} {}", store.name, store.id))),
+        Ok((store, _)) => {
+            return Err(not_empty(format!("the store of {} {}", store.name, store.id)));
+        }
         Err(StoreError::NotFormatted { .. }) => {}
         Err(error) => return Err(error),
     }
@@ -191,8 +193,7 @@ impl Store {
     /// Notes that the run ended with nothing under way. Nothing relies on it: it is for people.
     pub(crate) fn mark_clean(&self, run: Incarnation) -> Result<(), StoreError> {
         let path = self.data.join(CLEAN);
-        write_durably(&path, &format!("{run}\n"))
-            .map_err(|source| StoreError::Io { path, source })
+        write_durably(&path, &format!("{run}\n")).map_err(|source| StoreError::Io { path, source })
     }
 }
 
@@ -225,12 +226,13 @@ fn read_identity(data: &Path) -> Result<(StoreId, Option<ClusterId>), StoreError
     let id = parse_node_id(&identity.id).ok_or_else(|| {
         bad(format!("id is {}; allowed is n and 1 to 16 hexadecimal digits", identity.id))
     })?;
-    let cluster = match &identity.cluster {
-        None => None,
-        Some(text) => Some(ClusterId(u64::from_str_radix(text, 16).map_err(|_| {
-            bad(format!("cluster is {text}; allowed are 16 hexadecimal digits"))
-        })?)),
-    };
+    let cluster =
+        match &identity.cluster {
+            None => None,
+            Some(text) => Some(ClusterId(u64::from_str_radix(text, 16).map_err(|_| {
+                bad(format!("cluster is {text}; allowed are 16 hexadecimal digits"))
+            })?)),
+        };
     Ok((StoreId { id, name: identity.name }, cluster))
 }
 
@@ -356,7 +358,9 @@ mod tests {
     #[test]
     fn a_broken_identity_names_the_file() {
         let folder = folder();
-        for text in ["format = 9\nid = \"n1\"\nname = \"n1\"", "format = 1\nid = \"x\"\nname = \"\"", "?"] {
+        for text in
+            ["format = 9\nid = \"n1\"\nname = \"n1\"", "format = 1\nid = \"x\"\nname = \"\"", "?"]
+        {
             fs::write(folder.path().join(IDENTITY), text).expect("a file");
             assert!(refused(open(folder.path(), HOME)).contains(IDENTITY));
         }

@@ -108,8 +108,9 @@ impl ClusterFile {
     /// # Errors
     /// [`ConfigError::File`].
     pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
-        let failed = |error: std::io::Error| {
-            ConfigError::File { path: path.to_owned(), reason: error.to_string() }
+        let failed = |error: std::io::Error| ConfigError::File {
+            path: path.to_owned(),
+            reason: error.to_string(),
         };
         write_durably(path, &self.to_toml()).map_err(failed)
     }
@@ -314,7 +315,7 @@ mod tests {
         Member {
             id: NodeId(id),
             name: format!("n{id} \"quoted\"").into(),
-            address: format!("127.0.0.1:{}", 7400 + id).into(),
+            address: format!("127.0.0.1:{}", 7400 + id % 100).into(),
             zone: Zone("z1".into()),
             weight: 1,
         }
@@ -353,7 +354,8 @@ mod tests {
     #[test]
     fn a_bucket_of_the_file_stands_for_the_built_in_one_of_its_name() {
         let name = BucketName::new("default").expect("a name");
-        let file = ClusterFile { buckets: vec![Bucket::new(name.clone(), Kind::Register, 1)], ..sample() };
+        let file =
+            ClusterFile { buckets: vec![Bucket::new(name.clone(), Kind::Register, 1)], ..sample() };
         assert_eq!(file.layout().expect("a layout").bucket(&name).map(|bucket| bucket.n), Some(1));
     }
 

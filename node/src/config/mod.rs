@@ -130,7 +130,11 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn field(field: impl Into<String>, value: impl fmt::Display, allowed: impl fmt::Display) -> Self {
+    fn field(
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        allowed: impl fmt::Display,
+    ) -> Self {
         let (value, allowed) = (value.to_string(), allowed.to_string());
         Self::Field { field: field.into(), value, allowed }
     }
@@ -415,6 +419,9 @@ mod tests {
     #[test]
     fn a_mutant_needs_a_build_that_has_them() {
         assert!(refused("mutant = \"nonsense\"").contains("counter-per-key"));
-        assert_eq!(parse("mutant = \"expire-hints\"").is_ok(), cartwheel_protocol::rules::HAS_MUTANTS);
+        assert_eq!(
+            parse("mutant = \"expire-hints\"").is_ok(),
+            cartwheel_protocol::rules::HAS_MUTANTS
+        );
     }
 }

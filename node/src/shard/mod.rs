@@ -22,9 +22,9 @@ use cartwheel_protocol::request::{Operation, Request, Response};
 use cartwheel_protocol::{Effect, Fact, Input, Message, Replica, Ticket};
 use tokio::sync::oneshot;
 
+use self::inbox::Found;
 pub(crate) use self::inbox::{Delivery, Inbox, Outlet, Refused, inbox};
 pub(crate) use self::storage::{ShardStorage, shard_of};
-use self::inbox::Found;
 use self::timers::Timers;
 use crate::committer::{Commit, CommitSender, ShardId, Watermarks};
 use crate::metrics::{RequestKind, ShardMetrics};
@@ -232,7 +232,9 @@ impl<O: Outbound> Shard<O> {
 
     fn reply(&mut self, number: u64, response: Response) {
         let Some(Waiting { reply, kind, began }) = self.replies.remove(&number) else {
-            unreachable!("the core replies once to each request, and request {number} has its reply");
+            unreachable!(
+                "the core replies once to each request, and request {number} has its reply"
+            );
         };
         self.parts.metrics.answered(kind, &response, began.elapsed());
         // A client that has gone away hears nothing.
