@@ -1,2 +1,61 @@
-//! The `cartwheel` command.
-fn main() {}
+//! The `cartwheel` command: one file a subcommand, no protocol logic.
+//!
+//! Exit codes are Jepsen's: 0 valid or done, 1 invalid or refused, 2 unknown, 254 bad arguments, 255 crashed.
+
+mod check;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+
+use crate::exit::Exit;
+
+/// A Dynamo-style, always-writable key-value store whose protocol core is model-checked.
+#[derive(Parser)]
+#[command(name = "cartwheel", max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Judge a history file
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    // A panic is a bug of ours, whichever thread it is in; its message is already on standard error.
+    let ended = std::panic::catch_unwind(|| match parse() {
+        Ok(cli) => run(cli),
+        Err(exit) => exit,
+    });
+    ended.unwrap_or(Exit::Crashed).into()
+}
+
+fn parse() -> Result<Cli, Exit> {
+    let version = if cartwheel_protocol::rules::HAS_MUTANTS {
+        concat!(env!("CARGO_PKG_VERSION"), " MUTANT BUILD")
+    } else {
+        env!("CARGO_PKG_VERSION")
+    };
+    let matches = Cli::command().version(version).try_get_matches();
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        // Nothing can be done where even the error cannot be printed.
+        let _ = error.print();
+        if asked { Exit::Done } else { Exit::BadArguments }
+    })
+}
+
+fn run(cli: Cli) -> Exit {
+    let ended = match cli.command {
+        Command::Check(args) => check::run(&args),
+    };
+    ended.unwrap_or_else(|error| {
+        output::error(&error);
+        error.exit
+    })
+}

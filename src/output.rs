@@ -1,0 +1,26 @@
+//! What the command prints: results on standard output, errors on standard error. Colour is for terminals only.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is the command's work")]
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// A line on standard output. A reader that went away ends the output and nothing else.
+pub(crate) fn line(text: impl std::fmt::Display) {
+    let _ = writeln!(stdout(), "{text}");
+}
+
+/// A value as one JSON document.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    line(serde_json::to_string_pretty(value).map_err(Failure::crashed)?);
+    Ok(())
+}
+
+/// What went wrong.
+pub(crate) fn error(failure: &Failure) {
+    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let label = if colour { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
+    let _ = writeln!(stderr(), "{label}: {failure}");
+}
