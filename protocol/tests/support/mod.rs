@@ -1,0 +1,7 @@
+//! A small cluster of replicas in one value, driven by hand: what scripts and random walks share.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub(crate) mod ask;
+pub(crate) mod cluster;
+pub(crate) mod disk;
