@@ -17,11 +17,13 @@ impl Seats {
         for level in 0..self.levels.len() {
             self.spread(level);
             self.fill(level);
-            self.take_and_give(level);
+            self.take_all(level, Self::admits);
         }
-        // Again, because swaps with seats of higher levels help now; then what only chains can do.
+        // Again, because swaps with seats of higher levels help now; then what else can be done.
         for level in 0..self.levels.len() {
-            self.take_and_give(level);
+            self.take_all(level, Self::swaps);
+            self.take_all(level, Self::admits);
+            self.give_all(level);
             self.chain_up(level);
         }
     }
@@ -72,7 +74,7 @@ impl Seats {
 
     fn best_for(&self, partition: u32, rank: usize, level: usize) -> Option<u16> {
         let mut best: Option<(u16, _)> = None;
-        let detail = |node| (self.acquaintance(partition, node), self.tie(partition, node));
+        let detail = |node| (self.acquaintance(partition, rank, node), self.tie(partition, node));
         for node in 0..self.node_count() as u16 {
             let want = self.want(level, node);
             if best.as_ref().is_some_and(|(_, most)| *most < want) {
@@ -90,18 +92,27 @@ impl Seats {
         best.map(|(node, _)| node)
     }
 
-    /// Moves seats of a level from those above their share to those below it.
-    fn take_and_give(&mut self, level: usize) {
+    /// All nodes below their share of a level take seats that they can take by a rule.
+    fn take_all(&mut self, level: usize, rule: fn(&Self, u32, usize, u16) -> bool) {
         let mut takers = self.nodes(|seats, node| seats.is_short(level, node));
         takers.sort_by_key(|&node| (self.want(level, node), self.tie(u32::MAX, node)));
         for taker in takers {
-            self.take(level, taker);
+            self.take(level, taker, rule);
         }
+    }
+
+    /// All nodes above their share of a level give seats away.
+    fn give_all(&mut self, level: usize) {
         let mut givers = self.nodes(|seats, node| seats.is_over(level, node));
         givers.sort_by_key(|&node| (self.spare(level, node), self.tie(u32::MAX, node)));
         for giver in givers {
             self.give(level, giver);
         }
+    }
+
+    /// Whether a node can take a seat by giving its own of a higher level for it.
+    fn swaps(&self, partition: u32, rank: usize, node: u16) -> bool {
+        self.rank_of(partition, node).is_some() && self.admits(partition, rank, node)
     }
 
     /// Makes chains of moves until every node has its share of a level, or none helps any more.
@@ -124,8 +135,8 @@ impl Seats {
     }
 
     /// A node below its share takes seats from the relatively most loaded.
-    fn take(&mut self, level: usize, taker: u16) {
-        let mut offers = self.offers(level, taker);
+    fn take(&mut self, level: usize, taker: u16, rule: fn(&Self, u32, usize, u16) -> bool) {
+        let mut offers = self.offers(level, taker, rule);
         while self.is_short(level, taker) {
             let donor = (0..self.node_count() as u16)
                 .filter(|&donor| {
@@ -147,8 +158,8 @@ impl Seats {
     }
 
     /// How good it is to take a donor's seat in a partition, the least is best: a swap moves less data
-    /// than a new owner; then somebody should be there who can spare the slot at each higher level; then
-    /// those should be together who seldom are.
+    /// than a new owner; then somebody should be there who can spare a slot at each higher level, and at
+    /// each lower one at which the taker is short; then those should be together who seldom are.
     fn cost_of_taking(
         &self,
         level: usize,
@@ -157,14 +168,16 @@ impl Seats {
         taker: u16,
     ) -> (bool, u8, i64) {
         let is_new = self.rank_of(partition, taker).is_none();
-        let easiest = |upper: usize| {
-            let others = self.row(partition)[self.ranks(upper)].iter().copied();
-            let nodes = others.chain([donor]).filter(|&node| node != VACANT);
-            nodes.map(|node| self.spare(upper, node).0).min().unwrap_or(0)
+        let easiest = |other: usize| {
+            let owners = self.row(partition)[self.ranks(other)].iter().copied();
+            let nodes = owners.chain([donor]).filter(|&node| node != VACANT);
+            nodes.map(|node| self.spare(other, node).0).min().unwrap_or(0)
         };
-        let upper = (level + 1..self.levels.len()).map(easiest).sum();
-        let known = |node| i64::from(self.acquaintance(partition, node));
-        (is_new, upper, known(taker) - known(donor))
+        let helps = |other: &usize| *other > level || self.is_short(*other, taker);
+        let others = (0..self.levels.len()).filter(|&other| other != level).filter(helps);
+        let rank = self.rank_of(partition, donor).unwrap_or(0);
+        let known = |node| i64::from(self.acquaintance(partition, rank, node));
+        (is_new, others.map(easiest).sum(), known(taker) - known(donor))
     }
 
     /// A node that just lost its seats of a partition, from a level upwards, gets one back at a higher
@@ -191,13 +204,18 @@ impl Seats {
     }
 
     /// For each donor, the partitions in which the taker can have its seat, in the order of their hash.
-    fn offers(&self, level: usize, taker: u16) -> Vec<Vec<u32>> {
+    fn offers(
+        &self,
+        level: usize,
+        taker: u16,
+        rule: fn(&Self, u32, usize, u16) -> bool,
+    ) -> Vec<Vec<u32>> {
         let mut offers = vec![Vec::new(); self.node_count()];
         for partition in self.partitions() {
             for rank in self.ranks(level) {
                 let donor = self.row(partition)[rank];
                 let wanted = donor != VACANT && self.can_spare(level, donor);
-                if wanted && self.admits(partition, rank, taker) {
+                if wanted && rule(self, partition, rank, taker) {
                     offers[usize::from(donor)].push(partition);
                 }
             }

@@ -127,9 +127,12 @@ impl Seats {
         tie(self.ids[usize::from(node)], partition)
     }
 
-    /// How often a node is in a circle together with those of this partition. The fewer the better: the
-    /// work of a dead node is then spread over many.
-    pub(super) fn acquaintance(&self, partition: u32, node: u16) -> u32 {
+    /// How often a node is in a circle together with those whom it meets at this rank. The fewer the
+    /// better: the work of a dead node is then spread over many.
+    pub(super) fn acquaintance(&self, partition: u32, rank: usize, node: u16) -> u32 {
+        if rank >= self.circle {
+            return 0;
+        }
         let circle = self.row(partition)[..self.circle].iter();
         let others = circle.filter(|&&owner| owner != VACANT && owner != node);
         others.map(|&owner| self.together[self.pair(node, owner)]).sum()

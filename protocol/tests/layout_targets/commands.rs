@@ -1,0 +1,1 @@
+//! Each command, and what is refused.
