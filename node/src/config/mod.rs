@@ -163,7 +163,7 @@ impl Default for NodeConfig {
             message_queue: 65_536,
             peer_queue: 65_536,
             commit_queue: 4_096,
-            drain_ms: 5_000,
+            drain_ms: 2_000,
             clock_offset_ms: 0,
             die_with_parent: false,
             speak_version: None,

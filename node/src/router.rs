@@ -1,0 +1,170 @@
+//! From the network to the shards: requests and messages go to the shard of their partition.
+//!
+//! Nothing here waits for a shard: a full inbox refuses a client ("overloaded", nothing was started) and drops
+//! a peer's messages, which the protocol takes for lost on the way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::key::{Partition, Partitions};
+use cartwheel_protocol::request::{Refusal, Request, Response};
+use cartwheel_protocol::view::View;
+use cartwheel_protocol::{Input, Message};
+use metrics::{Counter, counter};
+use tokio::sync::oneshot;
+
+use crate::metrics::dropped;
+use crate::shard::{Delivery, Inbox, Refused, shard_of, stamp};
+
+/// The ways to all shards of a node.
+pub(crate) struct Router {
+    inboxes: Vec<Inbox>,
+    partitions: Partitions,
+    clock_offset_ms: i64,
+    draining: AtomicBool,
+    /// Requests that have not been answered.
+    open: AtomicUsize,
+    received: Counter,
+    dropped_requests: Counter,
+    dropped_messages: Counter,
+}
+
+impl Router {
+    pub(crate) fn new(inboxes: Vec<Inbox>, partitions: Partitions, clock_offset_ms: i64) -> Self {
+        Self {
+            inboxes,
+            partitions,
+            clock_offset_ms,
+            draining: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            received: counter!("cartwheel_messages_received_total"),
+            dropped_requests: dropped("requests"),
+            dropped_messages: dropped("messages"),
+        }
+    }
+
+    /// Carries out a client's request.
+    pub(crate) async fn request(&self, mut request: Request) -> Response {
+        // Counted before the look: a drain that finds none open has let none in since.
+        let _open = Open::new(&self.open);
+        if self.draining.load(Ordering::SeqCst) {
+            return Response::Refused(Refusal::NotReady);
+        }
+        stamp(&mut request, self.now_us());
+        let partition = self.partitions.of(&request.key);
+        let (reply, answer) = oneshot::channel();
+        match self.inbox(partition).request(request, reply) {
+            Ok(()) => {}
+            Err(Refused::Full) => {
+                self.dropped_requests.increment(1);
+                return Response::Refused(Refusal::Overloaded);
+            }
+            Err(Refused::Stopped) => return Response::Refused(Refusal::NotReady),
+        }
+        // A shard that ends in between leaves the outcome unknown.
+        let unknown = Response::Refused(Refusal::Unavailable { have: 0, need: 1 });
+        answer.await.unwrap_or(unknown)
+    }
+
+    /// Takes what a peer sent. The messages of one batch to one shard stay in order.
+    pub(crate) fn deliver(&self, from: NodeId, messages: Vec<Message>) {
+        self.received.increment(messages.len() as u64);
+        if self.inboxes.len() == 1 {
+            self.deliver_to(0, from, messages);
+            return;
+        }
+        let mut by_shard: Vec<Vec<Message>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        for message in messages {
+            by_shard[self.shard(message.partition())].push(message);
+        }
+        for (shard, messages) in by_shard.into_iter().enumerate() {
+            if !messages.is_empty() {
+                self.deliver_to(shard, from, messages);
+            }
+        }
+    }
+
+    /// Tells every shard what Membership thinks now.
+    pub(crate) fn opinion(&self, opinion: &Input) {
+        self.tell_all(|| Delivery::Opinion(opinion.clone()));
+    }
+
+    /// Gives every shard its view.
+    pub(crate) fn view(&self, view: &Arc<View>) {
+        self.tell_all(|| Delivery::View(view.clone()));
+    }
+
+    /// Lets every shard end after what it has been given.
+    pub(crate) fn stop(&self) {
+        self.tell_all(|| Delivery::Stop);
+    }
+
+    /// From now on clients are refused; peers are not.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether clients are refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// How many requests have not been answered.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// How many requests and messages wait for the shards.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let sum = |(a, b): (usize, usize), (c, d): (usize, usize)| (a + c, b + d);
+        self.inboxes.iter().map(Inbox::waiting).fold((0, 0), sum)
+    }
+
+    fn deliver_to(&self, shard: usize, from: NodeId, messages: Vec<Message>) {
+        let count = messages.len() as u64;
+        match self.inboxes[shard].messages(from, messages) {
+            Ok(()) => {}
+            Err(Refused::Full | Refused::Stopped) => self.dropped_messages.increment(count),
+        }
+    }
+
+    fn tell_all(&self, delivery: impl Fn() -> Delivery) {
+        for inbox in &self.inboxes {
+            // A shard that has ended needs to know nothing more.
+            let _: Result<(), Refused> = inbox.control(delivery());
+        }
+    }
+
+    fn inbox(&self, partition: Partition) -> &Inbox {
+        &self.inboxes[self.shard(partition)]
+    }
+
+    fn shard(&self, partition: Partition) -> usize {
+        usize::from(shard_of(partition, self.inboxes.len() as u16).0)
+    }
+
+    /// The wall clock, and what a campaign puts it wrong by, in microseconds since 1970.
+    fn now_us(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let offset_us = i128::from(self.clock_offset_ms) * 1_000;
+        u64::try_from(since.as_micros() as i128 + offset_us).unwrap_or(0)
+    }
+}
+
+/// One request that has not been answered; also where its caller goes away.
+struct Open<'a>(&'a AtomicUsize);
+
+impl<'a> Open<'a> {
+    fn new(open: &'a AtomicUsize) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(open)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
