@@ -5,3 +5,4 @@
 pub(crate) mod ask;
 pub(crate) mod cluster;
 pub(crate) mod disk;
+pub(crate) mod history;
