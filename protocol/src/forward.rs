@@ -29,6 +29,7 @@ struct Forwarded {
     to: NodeId,
     key: RecordKey,
     request: Request,
+    need: u8,
 }
 
 /// A request that this node is to coordinate itself after all.
@@ -55,14 +56,14 @@ impl Forwards {
         env: &mut Env<'_, S>,
         (id, client): (RequestId, Client),
         to: NodeId,
-        key: RecordKey,
+        (key, need): (RecordKey, u8),
         request: Request,
     ) {
         let partition = key.partition;
         env.set_timer(Timer::Deadline(id), request.timeout_ms.min(env.config.max_timeout_ms));
         env.set_timer(Timer::Fallback(id), env.config.fallback_after_ms);
         env.send(to, partition, Body::Forward { request: id, asked: request.clone() });
-        self.0.insert(id, Forwarded { client, to, key, request });
+        self.0.insert(id, Forwarded { client, to, key, request, need });
     }
 
     /// What became of a forwarded request: the client is told, unless the other node definitely started nothing.
@@ -102,16 +103,16 @@ impl Forwards {
         if !repeatable && env.keeps(Mutant::RecoordinateOnForward) {
             return None;
         }
-        let Forwarded { client, request, .. } = self.0.remove(&id)?;
+        let Forwarded { client, request, need, .. } = self.0.remove(&id)?;
         env.cancel_timer(Timer::Deadline(id));
+        let client = client.unsure(need);
         Some(TakenBack { id, client, request })
     }
 
     /// The client waits no longer.
     pub(crate) fn deadline<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
-        if let Some(Forwarded { client, key, .. }) = self.0.remove(&id) {
+        if let Some(Forwarded { client, key, need, .. }) = self.0.remove(&id) {
             env.cancel_timer(Timer::Fallback(id));
-            let need = 1;
             client.reply(env, &key, Response::Refused(Refusal::Unavailable { have: 0, need }));
         }
     }

@@ -199,7 +199,8 @@ impl Object {
     ///
     /// An entry stays if both hold its dot, or if one holds it and the other's `seen` does not cover it.
     /// Commutative, associative, idempotent and monotone, as long as `cancelled` is within its bound; it never
-    /// fails. Where nothing is new the result shares the memory of `self`.
+    /// fails. (In a last-write-wins bucket with deletes it is not associative; replicas that exchange still
+    /// become equal.) Where nothing is new the result shares the memory of `self`.
     #[must_use]
     pub fn merge(&self, other: &Self, merging: Merging) -> Self {
         if !merging.rules.keeps(Mutant::LastWriteWins) {

@@ -112,7 +112,7 @@ impl Replica {
         let id = RequestId { coordinator: run, caller: run, number };
         match self.parts(storage, effects) {
             Some((mut env, mut parts)) => {
-                parts.take(&mut env, id, Client::Here(number), request, true)
+                parts.take(&mut env, id, Client::here(number), request, true)
             }
             None => {
                 let response = Response::Refused(Refusal::NotReady);
@@ -224,7 +224,7 @@ impl Parts<'_> {
         let owners = env.view.owners(key.partition, bucket.n);
         let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
         match trusted.filter(|_| may_forward && !here) {
-            Some(owner) => self.forwards.start(env, (id, client), owner, key, request),
+            Some(owner) => self.forwards.start(env, (id, client), owner, (key, need), request),
             None => {
                 let placed = (key, bucket, need);
                 self.requests.start(env, self.actors, (id, client), placed, &request);
@@ -275,7 +275,7 @@ impl Parts<'_> {
                     Incarnation(0)
                 };
                 let id = RequestId { coordinator, ..request };
-                self.take(env, id, Client::Peer(from, request), asked, false);
+                self.take(env, id, Client::peer(from, request), asked, false);
             }
             Body::ForwardOk { request, response } => {
                 let back = self.forwards.answered(env, from, request, response);

@@ -20,9 +20,17 @@ use crate::{
     view::ViewId,
 };
 
-/// Who waits for a request.
+/// Who waits for a request, and what it may be told.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Client {
+pub(crate) struct Client {
+    waiter: Waiter,
+    /// Another node may have carried the request out already, with this many answers to collect: then no refusal
+    /// is definite any more.
+    started_elsewhere: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Waiter {
     /// A client of this node, by its own number.
     Here(u64),
     /// The node that forwarded it, by its request id.
@@ -37,6 +45,21 @@ pub(crate) struct Requests {
 }
 
 impl Client {
+    /// A client of this node, by its own number.
+    pub(crate) fn here(number: u64) -> Self {
+        Self { waiter: Waiter::Here(number), started_elsewhere: None }
+    }
+
+    /// The node that forwarded a request, by its request id.
+    pub(crate) fn peer(node: NodeId, request: RequestId) -> Self {
+        Self { waiter: Waiter::Peer(node, request), started_elsewhere: None }
+    }
+
+    /// The same, when another node that needed so many answers was silent: it may have started.
+    pub(crate) fn unsure(self, need: u8) -> Self {
+        Self { started_elsewhere: Some(need), ..self }
+    }
+
     /// Tells it.
     pub(crate) fn reply<S: Storage>(
         self,
@@ -44,9 +67,15 @@ impl Client {
         key: &RecordKey,
         response: Response,
     ) {
-        match self {
-            Self::Here(number) => env.effects.push(Effect::Reply { number, response }),
-            Self::Peer(node, request) => {
+        let response = match (response, self.started_elsewhere) {
+            (Response::Refused(refusal), Some(need)) if refusal.is_definite() => {
+                Response::Refused(Refusal::Unavailable { have: 0, need })
+            }
+            (response, _) => response,
+        };
+        match self.waiter {
+            Waiter::Here(number) => env.effects.push(Effect::Reply { number, response }),
+            Waiter::Peer(node, request) => {
                 env.send(node, key.partition, Body::ForwardOk { request, response });
             }
         }
@@ -253,14 +282,15 @@ impl Requests {
 
     /// The client waits no longer: it is told what is known, and stale owners are repaired with what came.
     pub(crate) fn deadline<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
-        env.cancel_timer(Timer::Fallback(id));
-        if let Some((client, put)) = self.puts.remove(&id)
-            && !put.replied
-        {
-            let response = put.response(env.me, env.view);
-            client.reply(env, &put.key, response);
+        if let Some((client, put)) = self.puts.remove(&id) {
+            env.cancel_timer(Timer::Fallback(id));
+            if !put.replied {
+                let response = put.response(env.me, env.view);
+                client.reply(env, &put.key, response);
+            }
         }
         if let Some((client, get)) = self.gets.remove(&id) {
+            env.cancel_timer(Timer::Fallback(id));
             let Some(bucket) = env.bucket(&get.key) else { return };
             if !get.replied {
                 let binding = Binding::new(env.config.cluster, &get.key.key);

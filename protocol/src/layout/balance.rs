@@ -11,20 +11,29 @@ const SEATS_COMPARED: usize = 32;
 /// How many chains of moves one node of a level is worth.
 const CHAINS_PER_NODE: usize = 8;
 
+/// Whether in a partition a node can take the seat at a rank.
+type Rule = fn(&Seats, usize, u32, usize, u16) -> bool;
+
 impl Seats {
     /// Fills vacant seats and evens out all levels, from the lowest to the highest.
     pub(super) fn balance(&mut self) {
         for level in 0..self.levels.len() {
             self.spread(level);
             self.fill(level);
-            self.take_all(level, Self::admits);
+            self.take_all(level, Self::joins);
         }
-        // Again, because swaps with seats of higher levels help now; then what else can be done.
+        // First with swaps, which leave higher levels as they are, then with what else there is.
         for level in 0..self.levels.len() {
-            self.take_all(level, Self::swaps);
-            self.take_all(level, Self::admits);
-            self.give_all(level);
-            self.chain_up(level);
+            for rule in [Self::swaps, Self::takes] {
+                self.take_all(level, rule);
+                self.give_all(level, rule);
+                self.make_chains(level, rule);
+            }
+        }
+        // Now from the highest: its moves may use seats of lower levels, which then are evened out by
+        // swaps with the next one.
+        for level in (0..self.levels.len()).rev() {
+            self.make_chains(level, Self::sinks);
         }
     }
 
@@ -46,7 +55,8 @@ impl Seats {
             let alike = |&&owner: &&u16| owner != VACANT && self.neighbours(owner, owners[*rank]);
             owners.iter().filter(alike).count() > 1
         };
-        let rank = (0..owners.len())
+        // Levels below span their zones already, so that one of this level's own seats is a double.
+        let rank = (self.ranks(level))
             .filter(seated)
             .filter(is_double)
             .min_by_key(|&rank| (self.spare(level, owners[rank]), Reverse(rank)))?;
@@ -93,7 +103,7 @@ impl Seats {
     }
 
     /// All nodes below their share of a level take seats that they can take by a rule.
-    fn take_all(&mut self, level: usize, rule: fn(&Self, u32, usize, u16) -> bool) {
+    fn take_all(&mut self, level: usize, rule: Rule) {
         let mut takers = self.nodes(|seats, node| seats.is_short(level, node));
         takers.sort_by_key(|&node| (self.want(level, node), self.tie(u32::MAX, node)));
         for taker in takers {
@@ -102,29 +112,49 @@ impl Seats {
     }
 
     /// All nodes above their share of a level give seats away.
-    fn give_all(&mut self, level: usize) {
+    fn give_all(&mut self, level: usize, rule: Rule) {
         let mut givers = self.nodes(|seats, node| seats.is_over(level, node));
         givers.sort_by_key(|&node| (self.spare(level, node), self.tie(u32::MAX, node)));
         for giver in givers {
-            self.give(level, giver);
+            self.give(level, giver, rule);
         }
     }
 
-    /// Whether a node can take a seat by giving its own of a higher level for it.
-    fn swaps(&self, partition: u32, rank: usize, node: u16) -> bool {
-        self.rank_of(partition, node).is_some() && self.admits(partition, rank, node)
+    /// A node can take a seat of this level.
+    fn takes(&self, level: usize, partition: u32, rank: usize, node: u16) -> bool {
+        self.ranks(level).contains(&rank) && self.admits(partition, rank, node)
+    }
+
+    /// A node can take a seat of this level, and is below its share of all higher ones as well.
+    fn joins(&self, level: usize, partition: u32, rank: usize, node: u16) -> bool {
+        (level + 1..self.levels.len()).all(|upper| self.is_short(upper, node))
+            && self.takes(level, partition, rank, node)
+    }
+
+    /// A node can take a seat of this level by giving its own of a higher level for it.
+    fn swaps(&self, level: usize, partition: u32, rank: usize, node: u16) -> bool {
+        self.rank_of(partition, node).is_some() && self.takes(level, partition, rank, node)
+    }
+
+    /// A node can take a seat of this or a lower level, and no higher level notices.
+    fn sinks(&self, level: usize, partition: u32, rank: usize, node: u16) -> bool {
+        let above = match self.rank_of(partition, node) {
+            Some(seat) => level + 1 < self.levels.len() && self.ranks(level + 1).contains(&seat),
+            None => level + 1 == self.levels.len(),
+        };
+        above && rank < self.levels[level].end && self.admits(partition, rank, node)
     }
 
     /// Makes chains of moves until every node has its share of a level, or none helps any more.
-    fn chain_up(&mut self, level: usize) {
+    fn make_chains(&mut self, level: usize, rule: Rule) {
         for _ in 0..CHAINS_PER_NODE * self.node_count() {
             let over = self.nodes(|seats, node| seats.is_over(level, node));
-            let short = self.nodes(|seats, node| seats.is_short(level, node));
+            let short = self.nodes(|seats, node| seats.is_far_below(level, node));
             let moved = if !over.is_empty() {
-                self.chain(level, over, |seats, node| seats.has_room(level, node))
+                self.chain(level, rule, over, |seats, node| seats.has_room(level, node))
             } else if !short.is_empty() {
                 let spare = self.nodes(|seats, node| seats.can_spare(level, node));
-                self.chain(level, spare, |seats, node| seats.is_short(level, node))
+                self.chain(level, rule, spare, |seats, node| seats.is_far_below(level, node))
             } else {
                 false
             };
@@ -135,7 +165,7 @@ impl Seats {
     }
 
     /// A node below its share takes seats from the relatively most loaded.
-    fn take(&mut self, level: usize, taker: u16, rule: fn(&Self, u32, usize, u16) -> bool) {
+    fn take(&mut self, level: usize, taker: u16, rule: Rule) {
         let mut offers = self.offers(level, taker, rule);
         while self.is_short(level, taker) {
             let donor = (0..self.node_count() as u16)
@@ -150,7 +180,7 @@ impl Seats {
                 .min_by_key(|&at| self.cost_of_taking(level, seats[at], donor, taker))
                 .unwrap_or(0);
             let partition = seats.swap_remove(chosen);
-            if let Some(rank) = self.seat_for(level, partition, donor, taker) {
+            if let Some(rank) = self.seat_for(level, rule, partition, donor, taker) {
                 self.transfer(partition, rank, taker);
                 self.reseat(level, partition, donor);
             }
@@ -204,18 +234,13 @@ impl Seats {
     }
 
     /// For each donor, the partitions in which the taker can have its seat, in the order of their hash.
-    fn offers(
-        &self,
-        level: usize,
-        taker: u16,
-        rule: fn(&Self, u32, usize, u16) -> bool,
-    ) -> Vec<Vec<u32>> {
+    fn offers(&self, level: usize, taker: u16, rule: Rule) -> Vec<Vec<u32>> {
         let mut offers = vec![Vec::new(); self.node_count()];
         for partition in self.partitions() {
             for rank in self.ranks(level) {
                 let donor = self.row(partition)[rank];
                 let wanted = donor != VACANT && self.can_spare(level, donor);
-                if wanted && rule(self, partition, rank, taker) {
+                if wanted && rule(self, level, partition, rank, taker) {
                     offers[usize::from(donor)].push(partition);
                 }
             }
@@ -226,15 +251,20 @@ impl Seats {
         offers
     }
 
-    /// The rank at which a donor can give its seat of this level to a node.
-    fn seat_for(&self, level: usize, partition: u32, donor: u16, node: u16) -> Option<usize> {
-        let rank = self.rank_of(partition, donor)?;
-        let fits = self.ranks(level).contains(&rank) && self.admits(partition, rank, node);
-        fits.then_some(rank)
+    /// The rank at which a node can take a donor's seat.
+    fn seat_for(
+        &self,
+        level: usize,
+        rule: Rule,
+        partition: u32,
+        donor: u16,
+        node: u16,
+    ) -> Option<usize> {
+        self.rank_of(partition, donor).filter(|&rank| rule(self, level, partition, rank, node))
     }
 
     /// A node above its share gives seats to the relatively least loaded.
-    fn give(&mut self, level: usize, giver: u16) {
+    fn give(&mut self, level: usize, giver: u16, rule: Rule) {
         let ranks = self.ranks(level);
         let mut seats: Vec<u32> =
             self.partitions().filter(|&p| self.row(p)[ranks.clone()].contains(&giver)).collect();
@@ -243,12 +273,13 @@ impl Seats {
             let mut receivers = self.nodes(|seats, node| seats.has_room(level, node));
             receivers.sort_by_key(|&node| (self.want(level, node), self.tie(u32::MAX, node)));
             let found = receivers.iter().find_map(|&node| {
-                let fits = |&at: &usize| self.seat_for(level, seats[at], giver, node).is_some();
+                let fits =
+                    |&at: &usize| self.seat_for(level, rule, seats[at], giver, node).is_some();
                 (0..seats.len()).rev().find(fits).map(|at| (at, node))
             });
             let Some((at, node)) = found else { break };
             let partition = seats.swap_remove(at);
-            if let Some(rank) = self.seat_for(level, partition, giver, node) {
+            if let Some(rank) = self.seat_for(level, rule, partition, giver, node) {
                 self.transfer(partition, rank, node);
             }
         }
@@ -259,6 +290,7 @@ impl Seats {
     fn chain(
         &mut self,
         level: usize,
+        rule: Rule,
         sources: Vec<u16>,
         goal: impl Fn(&Self, u16) -> bool,
     ) -> bool {
@@ -271,17 +303,17 @@ impl Seats {
         while let Some(donor) = queue.pop_front() {
             for partition in self.partitions() {
                 let Some(rank) = self.rank_of(partition, donor) else { continue };
-                if !self.ranks(level).contains(&rank) {
+                if rank >= self.levels[level].end {
                     continue;
                 }
                 for node in 0..self.node_count() as u16 {
-                    if seen[usize::from(node)] || !self.admits(partition, rank, node) {
+                    if seen[usize::from(node)] || !rule(self, level, partition, rank, node) {
                         continue;
                     }
                     seen[usize::from(node)] = true;
                     found_by[usize::from(node)] = Some((donor, partition));
                     if goal(self, node) {
-                        return self.make_chain(level, node, &found_by);
+                        return self.make_chain(level, rule, node, &found_by);
                     }
                     queue.push_back(node);
                 }
@@ -292,11 +324,17 @@ impl Seats {
 
     /// Makes the moves of a chain from its end to its beginning. A move that another one of the chain
     /// made impossible ends it early.
-    fn make_chain(&mut self, level: usize, end: u16, found_by: &[Option<(u16, u32)>]) -> bool {
+    fn make_chain(
+        &mut self,
+        level: usize,
+        rule: Rule,
+        end: u16,
+        found_by: &[Option<(u16, u32)>],
+    ) -> bool {
         let mut node = end;
         let mut moved = false;
         while let Some((donor, partition)) = found_by[usize::from(node)] {
-            let Some(rank) = self.seat_for(level, partition, donor, node) else { break };
+            let Some(rank) = self.seat_for(level, rule, partition, donor, node) else { break };
             self.transfer(partition, rank, node);
             moved = true;
             node = donor;
@@ -311,6 +349,12 @@ impl Seats {
     fn is_short(&self, level: usize, node: u16) -> bool {
         let level = &self.levels[level];
         level.loads[usize::from(node)] < level.least[usize::from(node)]
+    }
+
+    /// One slot below the share is not worth a chain.
+    fn is_far_below(&self, level: usize, node: u16) -> bool {
+        let level = &self.levels[level];
+        level.loads[usize::from(node)] + 1 < level.least[usize::from(node)]
     }
 
     fn is_over(&self, level: usize, node: u16) -> bool {
