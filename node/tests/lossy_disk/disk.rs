@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
@@ -64,17 +63,30 @@ impl LossyDisks {
         let mut state = locked(&self.state);
         let folder = state.insert(Node::Folder(Folder::default()));
         state.put_disk(name, folder);
+        self.folder(name)
+    }
+
+    /// Where a disk is mounted.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.mountpoint.path().join(name)
     }
 
     /// The disk `old` as it would be after losing power now, as the new disk `new`.
     pub(crate) fn power_loss(&self, old: &str, new: &str, seed: u64) -> PathBuf {
         let mut state = locked(&self.state);
-        let mut random = Random::new(seed);
-        let old = state.disk(old).expect("the disk was formatted");
-        let folder = state.copy_of_durable(old, &mut random);
-        state.put_disk(new, folder);
-        self.mountpoint.path().join(new)
+        state.lose_power(Loss { old: old.into(), new: new.into(), random: Random::new(seed) });
+        self.folder(new)
+    }
+
+    /// Lets the power fail before change number `number` from now: `new` is then what `old` would be.
+    pub(crate) fn power_loss_before_change(&self, number: u64, old: &str, new: &str, seed: u64) {
+        let loss = Loss { old: old.into(), new: new.into(), random: Random::new(seed) };
+        locked(&self.state).planned = Some((number, loss));
+    }
+
+    /// Whether the planned power loss has not come; it will not come any more.
+    pub(crate) fn cancel_power_loss(&self) -> bool {
+        locked(&self.state).planned.take().is_some()
     }
 
     /// Throws a disk away. What still has its files open gets errors.
@@ -173,11 +185,35 @@ impl Folder {
 struct State {
     nodes: HashMap<u64, Node>,
     next: u64,
+    /// How many more changes come before a power loss, and which.
+    planned: Option<(u64, Loss)>,
+}
+
+struct Loss {
+    old: String,
+    new: String,
+    random: Random,
 }
 
 impl State {
     fn new() -> Self {
-        Self { nodes: HashMap::from([(ROOT, Node::Folder(Folder::default()))]), next: ROOT + 1 }
+        let nodes = HashMap::from([(ROOT, Node::Folder(Folder::default()))]);
+        Self { nodes, next: ROOT + 1, planned: None }
+    }
+
+    /// Counts a change that is about to be made.
+    fn count_change(&mut self) {
+        match self.planned.take() {
+            Some((0 | 1, loss)) => self.lose_power(loss),
+            Some((number, loss)) => self.planned = Some((number - 1, loss)),
+            None => {}
+        }
+    }
+
+    fn lose_power(&mut self, mut loss: Loss) {
+        let old = self.disk(&loss.old).expect("the disk was formatted");
+        let folder = self.copy_of_durable(old, &mut loss.random);
+        self.put_disk(&loss.new, folder);
     }
 
     fn insert(&mut self, node: Node) -> u64 {
@@ -314,6 +350,13 @@ impl Lossy {
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.0)
     }
+
+    /// The state for a request that changes it, or makes changes durable.
+    fn changing(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.count_change();
+        state
+    }
 }
 
 fn reply_entry(reply: ReplyEntry, answer: Result<FileAttr, Errno>) {
@@ -338,10 +381,6 @@ fn reply_empty(reply: ReplyEmpty, answer: Result<(), Errno>) {
 }
 
 impl Filesystem for Lossy {
-    fn init(&mut self, _: &Request, _: &mut fuser::KernelConfig) -> io::Result<()> {
-        Ok(())
-    }
-
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         reply_entry(reply, self.state().look_up(parent.0, name));
     }
@@ -368,13 +407,13 @@ impl Filesystem for Lossy {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut state = self.state();
+        let mut state = self.changing();
         let sized = size.map_or(Ok(()), |size| state.file(ino.0).map(|file| file.set_len(size)));
         reply_attributes(reply, sized.and_then(|()| state.attributes(ino.0)));
     }
 
     fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        reply_entry(reply, self.state().add(parent.0, name, Node::Folder(Folder::default())));
+        reply_entry(reply, self.changing().add(parent.0, name, Node::Folder(Folder::default())));
     }
 
     fn create(
@@ -387,7 +426,7 @@ impl Filesystem for Lossy {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        match self.state().add(parent.0, name, Node::File(FileBytes::default())) {
+        match self.changing().add(parent.0, name, Node::File(FileBytes::default())) {
             Ok(attributes) => reply.created(
                 &TTL,
                 &attributes,
@@ -404,11 +443,11 @@ impl Filesystem for Lossy {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(reply, self.state().remove(parent.0, name, false));
+        reply_empty(reply, self.changing().remove(parent.0, name, false));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(reply, self.state().remove(parent.0, name, true));
+        reply_empty(reply, self.changing().remove(parent.0, name, true));
     }
 
     fn rename(
@@ -421,7 +460,7 @@ impl Filesystem for Lossy {
         _: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        reply_empty(reply, self.state().rename((parent.0, name), (newparent.0, newname)));
+        reply_empty(reply, self.changing().rename((parent.0, name), (newparent.0, newname)));
     }
 
     fn read(
@@ -453,7 +492,7 @@ impl Filesystem for Lossy {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.state().file(ino.0) {
+        match self.changing().file(ino.0) {
             Ok(file) => {
                 file.write(offset, data);
                 reply.written(data.len() as u32);
@@ -467,11 +506,11 @@ impl Filesystem for Lossy {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply_empty(reply, self.state().file(ino.0).map(FileBytes::sync));
+        reply_empty(reply, self.changing().file(ino.0).map(FileBytes::sync));
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply_empty(reply, self.state().folder(ino.0).map(Folder::sync));
+        reply_empty(reply, self.changing().folder(ino.0).map(Folder::sync));
     }
 
     fn readdir(

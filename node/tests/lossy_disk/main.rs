@@ -23,6 +23,8 @@ use self::disk::LossyDisks;
 use self::shards::Lives;
 
 const POWER_LOSSES: u64 = 50;
+/// More changes than the creation of a store makes on the disk.
+const MAX_CHANGES: u64 = 300;
 
 /// The mounted file system, or `None` after saying why there is none. libtest shows nothing that a passing
 /// test prints, so this goes to the standard error as such.
@@ -109,4 +111,28 @@ fn what_a_killed_process_left_unsynced_is_durable_once_it_is_read() {
         disks.discard("before");
         disks.discard("after");
     }
+}
+
+#[test]
+fn a_creation_that_loses_power_leaves_no_store_or_a_good_one() {
+    let Some(disks) = mount_or_skip() else { return };
+    for number in 1..MAX_CHANGES {
+        let folder = disks.format("before");
+        disks.power_loss_before_change(number, "before", "after", number);
+        let engine = SledEngine::open(&folder.join("store")).unwrap();
+        if disks.cancel_power_loss() {
+            assert!(number > 10, "a creation makes more than {number} changes");
+            return;
+        }
+        let after = SledEngine::open(&disks.folder("after").join("store"))
+            .unwrap_or_else(|error| panic!("power loss before change {number}: {error}"));
+        assert_eq!(after.scan(b"", None, 1).unwrap(), []);
+        let mut batch = Batch::new();
+        batch.write(Bytes::from("k"), Some(Bytes::from("v")));
+        after.commit(batch).unwrap();
+        drop((engine, after));
+        disks.discard("before");
+        disks.discard("after");
+    }
+    panic!("a creation makes more than {MAX_CHANGES} changes");
 }
