@@ -131,16 +131,17 @@ impl Seats {
             && self.takes(level, partition, rank, node)
     }
 
-    /// A node can take a seat of this level by giving its own of a higher level for it.
+    /// A node can take a seat of this level for its own of the next: only this level notices.
     fn swaps(&self, level: usize, partition: u32, rank: usize, node: u16) -> bool {
-        self.rank_of(partition, node).is_some() && self.takes(level, partition, rank, node)
+        self.ranks(level).contains(&rank) && self.sinks(level, partition, rank, node)
     }
 
     /// A node can take a seat of this or a lower level, and no higher level notices.
     fn sinks(&self, level: usize, partition: u32, rank: usize, node: u16) -> bool {
+        let is_top = level + 1 == self.levels.len();
         let above = match self.rank_of(partition, node) {
-            Some(seat) => level + 1 < self.levels.len() && self.ranks(level + 1).contains(&seat),
-            None => level + 1 == self.levels.len(),
+            Some(seat) => !is_top && self.ranks(level + 1).contains(&seat),
+            None => is_top,
         };
         above && rank < self.levels[level].end && self.admits(partition, rank, node)
     }
