@@ -56,9 +56,9 @@ impl Disk {
         self.durable.insert(key.clone(), Stored::Damaged);
     }
 
-    /// Every record, in order.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (&RecordKey, &Stored)> {
-        self.now.iter()
+    /// What a crash without luck would leave of a record.
+    pub(crate) fn durable(&self, key: &RecordKey) -> Stored {
+        self.durable.get(key).cloned().unwrap_or(Stored::Absent)
     }
 }
 
