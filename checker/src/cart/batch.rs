@@ -1,7 +1,7 @@
 //! Cart operations in the compact form that the checker eats: no strings of their own, only places
 //! in a batch's text. A batch owns its text, so that one thread can parse while another checks.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::value::{CartValue, Item};
 use crate::event::{Event, EventType, Process};
@@ -26,12 +26,27 @@ pub(crate) struct Text {
 
 const SPILLED: u32 = 1 << 31;
 
+/// A 128-bit hash of a cart's name or an add_id, which stands for it: comparing the texts as well
+/// would cost a cache miss for each, and two of a billion are equal once in 10²⁰ histories.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Key(u128);
+
+impl Key {
+    pub(crate) fn of(text: &str) -> Self {
+        Self(xxh3_128(text.as_bytes()))
+    }
+
+    /// What a hash table needs of it.
+    pub(crate) fn hash(self) -> u64 {
+        self.0 as u64
+    }
+}
+
 /// An addition named or shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawItem {
     pub(crate) add_id: Text,
-    /// Hash of the add_id.
-    pub(crate) hash: u64,
+    pub(crate) key: Key,
     /// Hash of sku and quantity; 0 where only the add_id stands.
     pub(crate) terms: u64,
 }
@@ -91,8 +106,8 @@ pub(crate) struct Operation {
 pub(crate) enum Argument {
     /// No pair of a cart and something.
     Odd,
-    /// A cart's key, its hash, and what stands beside it.
-    Of { cart: Text, hash: u64, content: Content },
+    /// A cart's name, and what stands beside it.
+    Of { cart: Text, key: Key, content: Content },
 }
 
 /// What stands beside the cart's key.
@@ -236,28 +251,28 @@ impl Sink<'_> {
                 Content::Items(self.items_from(start))
             }
         };
-        Argument::Of { cart, hash: hash(value.cart()), content }
+        Argument::Of { cart, key: Key::of(value.cart()), content }
     }
 
     fn item(&mut self, item: &Item) -> RawItem {
         let add_id = self.spill(&item.add_id);
-        let terms = terms(hash(&item.sku), item.quantity.into());
-        RawItem { add_id, hash: hash(&item.add_id), terms }
+        let terms = terms(sku_hash(&item.sku), item.quantity.into());
+        RawItem { add_id, key: Key::of(&item.add_id), terms }
     }
 
     fn ids(&mut self, add_ids: &[String]) -> Items {
         let start = self.len();
         for add_id in add_ids {
             let text = self.spill(add_id);
-            self.push(RawItem { add_id: text, hash: hash(add_id), terms: 0 });
+            self.push(RawItem { add_id: text, key: Key::of(add_id), terms: 0 });
         }
         self.items_from(start)
     }
 }
 
-/// The hash of a key or an add_id.
-pub(crate) fn hash(text: &str) -> u64 {
-    xxh3_64(text.as_bytes())
+/// The hash of a sku.
+pub(crate) fn sku_hash(sku: &str) -> u64 {
+    xxh3_64(sku.as_bytes())
 }
 
 /// The hash of what an item is, beside its id; never 0.

@@ -10,7 +10,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::batch::{
-    Argument, Content, Items, Name, Operation, RawItem, Sink, Text, hash, no_operation, terms,
+    Argument, Content, Items, Key, Name, Operation, RawItem, Sink, Text, no_operation, sku_hash,
+    terms,
 };
 use crate::event::EventType;
 use crate::read::json_reason;
@@ -261,11 +262,11 @@ macro_rules! any_seed {
     };
 }
 
-// A string's place and hash; `None` for any other value.
-any_seed!(TextSeed -> Option<(Text, u64)>);
+// A string's place and key; `None` for any other value.
+any_seed!(TextSeed -> Option<(Text, Key)>);
 
 impl<'de> Visitor<'de> for TextSeed<'_, '_> {
-    type Value = Option<(Text, u64)>;
+    type Value = Option<(Text, Key)>;
 
     otherwise!(None; visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
     skip!(None; unit);
@@ -273,11 +274,35 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     skip!(None; map);
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some((self.sink.borrow(text), hash(text))))
+        Ok(Some((self.sink.borrow(text), Key::of(text))))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some((self.sink.spill(text), hash(text))))
+        Ok(Some((self.sink.spill(text), Key::of(text))))
+    }
+}
+
+/// A string's hash; `None` for any other value.
+struct SkuSeed;
+
+impl<'de> DeserializeSeed<'de> for SkuSeed {
+    type Value = Option<u64>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u64>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for SkuSeed {
+    type Value = Option<u64>;
+
+    otherwise!(None; visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+    skip!(None; unit);
+    skip!(None; seq);
+    skip!(None; map);
+
+    fn visit_str<E: Error>(self, sku: &str) -> Result<Option<u64>, E> {
+        Ok(Some(sku_hash(sku)))
     }
 }
 
@@ -328,7 +353,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_, '_> {
             further = true;
         }
         Ok(match cart {
-            Some((cart, hash)) if !further => Argument::Of { cart, hash, content },
+            Some((cart, key)) if !further => Argument::Of { cart, key, content },
             Some(_) | None => Argument::Odd,
         })
     }
@@ -392,12 +417,12 @@ impl<'de> Visitor<'de> for ElementSeed<'_, '_> {
 
     fn visit_borrowed_str<E: Error>(self, add_id: &'de str) -> Result<Element, E> {
         let text = self.sink.borrow(add_id);
-        Ok(Element::Id(RawItem { add_id: text, hash: hash(add_id), terms: 0 }))
+        Ok(Element::Id(RawItem { add_id: text, key: Key::of(add_id), terms: 0 }))
     }
 
     fn visit_str<E: Error>(self, add_id: &str) -> Result<Element, E> {
         let text = self.sink.spill(add_id);
-        Ok(Element::Id(RawItem { add_id: text, hash: hash(add_id), terms: 0 }))
+        Ok(Element::Id(RawItem { add_id: text, key: Key::of(add_id), terms: 0 }))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
@@ -420,7 +445,7 @@ fn object<'de, A: MapAccess<'de>>(mut map: A, sink: &mut Sink<'_>) -> Result<Con
     while let Some(part) = map.next_key_seed(NameSeed(part))? {
         match part {
             Part::AddId => add_id = map.next_value_seed(TextSeed { sink })?,
-            Part::Sku => sku = map.next_value_seed(TextSeed { sink })?,
+            Part::Sku => sku = map.next_value_seed(SkuSeed)?,
             Part::Quantity => quantity = map.next_value_seed(QuantitySeed)?,
             Part::Cancel => match map.next_value_seed(ContentSeed { sink })? {
                 Content::Ids(ids) => cancel = ids,
@@ -445,8 +470,8 @@ fn object<'de, A: MapAccess<'de>>(mut map: A, sink: &mut Sink<'_>) -> Result<Con
     }
     Ok(match (add_id, sku, quantity) {
         _ if odd => Content::Odd,
-        (Some((add_id, hash)), Some((_, sku)), Some(quantity)) => {
-            Content::Item(RawItem { add_id, hash, terms: terms(sku, quantity) })
+        (Some((add_id, key)), Some(sku), Some(quantity)) => {
+            Content::Item(RawItem { add_id, key, terms: terms(sku, quantity) })
         }
         (None, None, None) => Content::Change { cancel, add },
         (_, _, _) => Content::Odd,

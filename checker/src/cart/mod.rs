@@ -15,6 +15,7 @@ mod checker;
 mod line;
 mod report;
 mod results;
+mod rules;
 mod state;
 mod stream;
 mod timeline;

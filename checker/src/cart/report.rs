@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::batch::Name;
-use super::checker::{Checker, Found};
+use super::checker::Checker;
 use super::results::{Anomaly, Class, Diverged, Results};
+use super::rules::Found;
 use super::state::{Addition, Cart};
 use super::timeline::Moment;
-use super::tracker::Kind;
 use crate::Verdict;
 
 /// How many anomalies of one class are described one by one. All are named and counted.
@@ -19,44 +19,29 @@ const MAX_NAMED: usize = 5;
 
 /// Ends the check.
 pub(crate) fn report(mut checker: Checker) -> Results {
-    settle_all(&mut checker);
-    for name in checker.outstanding().collect::<Vec<_>>() {
-        checker.counts[name as usize].info_count += 1;
-    }
+    checker.finish();
     let mut found = std::mem::take(&mut checker.found);
     let mut recovered = Vec::new();
-    for (number, state) in checker.additions.list.iter().enumerate() {
-        let addition = number as u32;
-        let read = checker.carts.list[state.cart as usize].read_finally;
-        let mut add = |class, promised, read| {
-            found.push(Found { class, addition, promised, read });
-        };
-        if let Some(read) = read.filter(|read| is_lost(state, *read)) {
-            add(Class::Lost, state.acknowledged, read);
-        } else if let Some((_, promised, read)) = state.stale {
-            add(Class::Stale, promised, read);
-        }
-        let failed = state.attempts > 0 && state.attempts == state.failed_attempts;
-        if state.shown && failed {
-            add(Class::Denied, Moment::NEVER, Moment::NEVER);
-        } else if state.shown && state.attempts > 0 && !state.is_acknowledged() {
-            recovered.push(checker.additions.name(addition).to_owned());
-        }
-    }
-    fill(checker, &found, recovered)
-}
-
-/// Additions that are missing to the end were missed.
-fn settle_all(checker: &mut Checker) {
-    for addition in 0..checker.additions.list.len() as u32 {
-        for kind in Kind::ALL {
-            let state = &checker.additions.list[addition as usize];
-            let expected = &checker.carts.list[state.cart as usize].expected[kind as usize];
-            if let Some(miss) = expected.missed(kind, addition, state) {
-                checker.missed(kind, miss);
+    for (place, cart) in checker.carts.list.iter().enumerate() {
+        for addition in 0..cart.additions.len() as u32 {
+            let state = &cart.additions[addition as usize];
+            let mut add = |class, promised, read| {
+                found.push(Found { class, cart: place as u32, addition, promised, read });
+            };
+            if let Some(read) = cart.read_finally.filter(|read| is_lost(state, *read)) {
+                add(Class::Lost, state.acknowledged, read);
+            } else if let Some((promised, read)) = state.stale {
+                add(Class::Stale, promised, read);
+            }
+            let failed = state.attempts > 0 && state.attempts == state.failed_attempts;
+            if state.shown && failed {
+                add(Class::Denied, Moment::NEVER, Moment::NEVER);
+            } else if state.shown && state.attempts > 0 && !state.is_acknowledged() {
+                recovered.push(cart.add_id(addition).to_owned());
             }
         }
     }
+    fill(checker, &found, recovered)
 }
 
 /// Acknowledged before a final read, in no final read, and nobody can have cancelled it.
@@ -121,14 +106,15 @@ fn fill(mut checker: Checker, found: &[Found], mut recovered: Vec<String>) -> Re
 }
 
 fn count(checker: &Checker, which: impl Fn(&Addition) -> bool) -> u64 {
-    checker.additions.list.iter().filter(|state| which(state)).count() as u64
+    let additions = checker.carts.list.iter().flat_map(|cart| &cart.additions);
+    additions.filter(|state| which(state)).count() as u64
 }
 
 fn names(checker: &Checker, found: &[Found], class: Class) -> Vec<String> {
     let mut names: Vec<_> = found
         .iter()
         .filter(|found| found.class == class)
-        .map(|found| checker.additions.name(found.addition).to_owned())
+        .map(|found| checker.carts.list[found.cart as usize].add_id(found.addition).to_owned())
         .collect();
     names.sort_unstable();
     names
@@ -153,20 +139,14 @@ fn explain(checker: &Checker, acknowledged_count: u64, unread: &[u32]) -> Option
 
 /// The carts of which an acknowledged addition was never looked for.
 fn unread(checker: &Checker) -> Vec<u32> {
-    let looked_for = |state: &Addition| {
-        let read = checker.carts.list[state.cart as usize].read_finally;
-        state.shown_finally || read.is_some_and(|read| state.acknowledged < read)
+    let unread = |cart: &Cart| {
+        let looked_for = |state: &Addition| {
+            state.shown_finally || cart.read_finally.is_some_and(|read| state.acknowledged < read)
+        };
+        cart.additions.iter().any(|state| state.is_acknowledged() && !looked_for(state))
     };
-    let mut carts: Vec<_> = checker
-        .additions
-        .list
-        .iter()
-        .filter(|state| state.is_acknowledged() && !looked_for(state))
-        .map(|state| state.cart)
-        .collect();
-    carts.sort_unstable();
-    carts.dedup();
-    carts
+    let carts = checker.carts.list.iter().enumerate();
+    carts.filter(|(_, cart)| unread(cart)).map(|(number, _)| number as u32).collect()
 }
 
 fn diverged(checker: &Checker) -> Vec<Diverged> {
@@ -201,17 +181,17 @@ fn differing(checker: &Checker, cart: &Cart) -> Option<Diverged> {
         nodes: names(cart.copies.iter().map(|(node, _)| *node).collect()),
         differing: holders
             .into_iter()
-            .map(|(addition, nodes)| (checker.additions.name(addition).to_owned(), names(nodes)))
+            .map(|(addition, nodes)| (cart.add_id(addition).to_owned(), names(nodes)))
             .collect(),
     })
 }
 
 fn describe(checker: &Checker, found: &Found) -> Anomaly {
-    let state = &checker.additions.list[found.addition as usize];
+    let cart = &checker.carts.list[found.cart as usize];
     Anomaly {
         class: found.class,
-        cart: checker.carts.list[state.cart as usize].name.to_string(),
-        add_id: checker.additions.name(found.addition).to_owned(),
+        cart: cart.name.to_string(),
+        add_id: cart.add_id(found.addition).to_owned(),
         promised_index: checker.timeline.index(found.promised),
         read_index: checker.timeline.index(found.read),
         latency_ms: checker.timeline.between(found.promised, found.read).map(|ns| ns / 1_000_000),

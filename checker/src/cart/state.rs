@@ -2,15 +2,15 @@
 
 use hashbrown::HashTable;
 
+use super::batch::Key;
 use super::timeline::Moment;
 use super::tracker::{Expected, Kind, Watch};
 
 /// What is known of one add_id in one cart.
 #[derive(Debug)]
 pub(crate) struct Addition {
-    pub(crate) cart: u32,
-    name_start: usize,
-    name_length: u32,
+    key: Key,
+    name_end: usize,
     /// Hash of sku and quantity as attempted; 0 before any attempt.
     pub(crate) terms: u64,
     pub(crate) attempts: u32,
@@ -26,8 +26,8 @@ pub(crate) struct Addition {
     pub(crate) cancelled: Moment,
     pub(crate) cancelled_strictly: Moment,
     pub(crate) watches: [Watch; 3],
-    /// The longest staleness so far: nanoseconds, promise, read.
-    pub(crate) stale: Option<(u64, Moment, Moment)>,
+    /// The longest staleness so far: promise and read.
+    pub(crate) stale: Option<(Moment, Moment)>,
     pub(crate) shown: bool,
     pub(crate) shown_finally: bool,
     /// A cancellation that names it did or may have happened.
@@ -51,11 +51,10 @@ impl Addition {
         self.acknowledged != Moment::NEVER
     }
 
-    fn new(cart: u32, name_start: usize, name_length: u32) -> Self {
+    fn new(key: Key, name_end: usize) -> Self {
         Self {
-            cart,
-            name_start,
-            name_length,
+            key,
+            name_end,
             terms: 0,
             attempts: 0,
             failed_attempts: 0,
@@ -78,10 +77,16 @@ impl Addition {
     }
 }
 
-/// What is known of one cart.
+/// What is known of one cart. Everything about its additions lies together: an operation touches
+/// one cart only, so it finds most of what it needs in the cache.
 #[derive(Debug)]
 pub(crate) struct Cart {
+    pub(crate) key: Key,
     pub(crate) name: Box<str>,
+    pub(crate) additions: Vec<Addition>,
+    table: HashTable<u32>,
+    /// All add_ids, one after the other.
+    names: String,
     pub(crate) expected: [Expected; 3],
     /// When the last final read of it was invoked.
     pub(crate) read_finally: Option<Moment>,
@@ -89,64 +94,59 @@ pub(crate) struct Cart {
     pub(crate) copies: Vec<(u32, Vec<u32>)>,
 }
 
-/// All carts, found by key.
+impl Cart {
+    fn new(key: Key, name: &str) -> Self {
+        Self {
+            key,
+            name: name.into(),
+            additions: Vec::new(),
+            table: HashTable::new(),
+            names: String::new(),
+            expected: Default::default(),
+            read_finally: None,
+            copies: Vec::new(),
+        }
+    }
+
+    /// The addition's number in this cart.
+    pub(crate) fn intern(&mut self, key: Key, add_id: &str) -> u32 {
+        let Self { additions, table, names, .. } = self;
+        let same = |number: &u32| additions[*number as usize].key == key;
+        if let Some(number) = table.find(key.hash(), same) {
+            return *number;
+        }
+        let number = additions.len() as u32;
+        names.push_str(add_id);
+        additions.push(Addition::new(key, names.len()));
+        table.insert_unique(key.hash(), number, |n| additions[*n as usize].key.hash());
+        number
+    }
+
+    /// The add_id of an addition.
+    pub(crate) fn add_id(&self, number: u32) -> &str {
+        let place = number as usize;
+        let start = if place == 0 { 0 } else { self.additions[place - 1].name_end };
+        &self.names[start..self.additions[place].name_end]
+    }
+}
+
+/// All carts, found by name.
 #[derive(Debug, Default)]
 pub(crate) struct Carts {
     pub(crate) list: Vec<Cart>,
-    table: HashTable<(u64, u32)>,
+    table: HashTable<u32>,
 }
 
 impl Carts {
     /// The cart's number.
-    pub(crate) fn intern(&mut self, name: &str, hash: u64) -> u32 {
-        let same = |(_, cart): &(u64, u32)| *self.list[*cart as usize].name == *name;
-        if let Some((_, cart)) = self.table.find(hash, same) {
-            return *cart;
+    pub(crate) fn intern(&mut self, key: Key, name: &str) -> u32 {
+        let Self { list, table } = self;
+        if let Some(number) = table.find(key.hash(), |number| list[*number as usize].key == key) {
+            return *number;
         }
-        let cart = self.list.len() as u32;
-        self.list.push(Cart {
-            name: name.into(),
-            expected: Default::default(),
-            read_finally: None,
-            copies: Vec::new(),
-        });
-        self.table.insert_unique(hash, (hash, cart), |(hash, _)| *hash);
-        cart
+        let number = list.len() as u32;
+        list.push(Cart::new(key, name));
+        table.insert_unique(key.hash(), number, |n| list[*n as usize].key.hash());
+        number
     }
-}
-
-/// All additions, found by cart and add_id.
-#[derive(Debug, Default)]
-pub(crate) struct Additions {
-    pub(crate) list: Vec<Addition>,
-    table: HashTable<(u64, u32)>,
-    /// All add_ids, one after the other.
-    names: String,
-}
-
-impl Additions {
-    /// The addition's number. The same add_id in another cart is another addition.
-    pub(crate) fn intern(&mut self, cart: u32, name: &str, hash: u64) -> u32 {
-        let hash = hash ^ u64::from(cart).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let same = |(other, addition): &(u64, u32)| {
-            let addition = &self.list[*addition as usize];
-            *other == hash && addition.cart == cart && text(&self.names, addition) == name
-        };
-        if let Some((_, addition)) = self.table.find(hash, same) {
-            return *addition;
-        }
-        let addition = self.list.len() as u32;
-        self.list.push(Addition::new(cart, self.names.len(), name.len() as u32));
-        self.names.push_str(name);
-        self.table.insert_unique(hash, (hash, addition), |(hash, _)| *hash);
-        addition
-    }
-
-    pub(crate) fn name(&self, addition: u32) -> &str {
-        text(&self.names, &self.list[addition as usize])
-    }
-}
-
-fn text<'a>(names: &'a str, addition: &Addition) -> &'a str {
-    &names[addition.name_start..addition.name_start + addition.name_length as usize]
 }

@@ -48,7 +48,6 @@ pub(crate) enum Watch {
 /// An addition was missing from a read although it had been promised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Miss {
-    pub(crate) addition: u32,
     /// When it was acknowledged.
     pub(crate) promised: Moment,
     /// When the last read that missed it was invoked.
@@ -71,7 +70,7 @@ impl Expected {
         addition: u32,
         additions: &mut [Addition],
     ) -> Option<Miss> {
-        let miss = self.missed(kind, addition, &additions[addition as usize]);
+        let miss = self.missed(kind, &additions[addition as usize]);
         if let Watch::Missing(_) = additions[addition as usize].watches[kind as usize] {
             self.enter(kind, addition, additions);
         }
@@ -79,11 +78,11 @@ impl Expected {
     }
 
     /// Whether it is missing now, and no cancellation in flight may be the reason.
-    pub(crate) fn missed(&self, kind: Kind, addition: u32, state: &Addition) -> Option<Miss> {
+    pub(crate) fn missed(&self, kind: Kind, state: &Addition) -> Option<Miss> {
         match state.watches[kind as usize] {
             Watch::Missing(first) if state.open_cancels == 0 => {
                 let read = self.reads.since(first)?;
-                Some(Miss { addition, promised: state.promised(kind), read })
+                Some(Miss { promised: state.promised(kind), read })
             }
             Watch::Missing(_) | Watch::Expected(_) | Watch::Off => None,
         }
