@@ -272,7 +272,7 @@ impl Walk {
     fn fire_all(&mut self, kind: fn(&Timer) -> bool) {
         for id in self.cluster.ids() {
             let set: Vec<Timer> = self.cluster.nodes[&id].timers.iter().copied().collect();
-            for timer in set.into_iter().filter(|timer| kind(timer)) {
+            for timer in set.into_iter().filter(kind) {
                 // An earlier one may have cancelled it.
                 if self.cluster.nodes[&id].timers.contains(&timer) {
                     self.cluster.fire(id, timer);

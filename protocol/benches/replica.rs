@@ -1,0 +1,177 @@
+//! One step of a replica: what a node does for one message, without network and disk.
+
+use std::{collections::BTreeMap, hint::black_box, sync::Arc};
+
+use cartwheel_protocol::{
+    Config, Effect, Effects, Input, Message, Replica,
+    bucket::{Bucket, BucketName},
+    id::{AddId, ClusterId, Incarnation, NodeId, PutId, Zone},
+    key::{Key, Partitions, RecordKey},
+    layout::{Layout, Member},
+    object::Addition,
+    record::{Record, Storage, Stored},
+    request::{Operation, Request},
+    view::View,
+};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// Additions that the cart already holds.
+const ENTRIES: [u64; 4] = [1, 10, 100, 1_000];
+/// Bytes of a value.
+const VALUES: [usize; 3] = [100, 4_096, 65_536];
+
+/// A store that is always durable.
+#[derive(Clone, Default)]
+struct Memory(BTreeMap<RecordKey, Record>);
+
+impl Storage for Memory {
+    fn read(&self, key: &RecordKey) -> Stored {
+        self.0.get(key).map_or(Stored::Absent, |record| Stored::Found(record.clone()))
+    }
+
+    fn write(&mut self, key: RecordKey, record: Option<Record>) {
+        match record {
+            Some(record) => drop(self.0.insert(key, record)),
+            None => drop(self.0.remove(&key)),
+        }
+    }
+
+    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
+        let found = self.0.range(from..).take(limit);
+        found.map(|(key, record)| (key.clone(), Stored::Found(record.clone()))).collect()
+    }
+}
+
+/// One of three owners of everything, with its store.
+#[derive(Clone)]
+struct Node {
+    replica: Replica,
+    memory: Memory,
+}
+
+impl Node {
+    fn new(id: u64, view: &Arc<View>) -> Self {
+        let replica = Replica::new(NodeId(id), Incarnation(id), Config::new(ClusterId(7)));
+        let mut node = Self { replica, memory: Memory::default() };
+        node.step(Input::View(view.clone()));
+        node
+    }
+
+    fn step(&mut self, input: Input) -> Effects {
+        let mut effects = Effects::new();
+        self.replica.step(&mut self.memory, input, &mut effects);
+        effects
+    }
+}
+
+fn view() -> Arc<View> {
+    let member = |id: u64| Member {
+        id: NodeId(id),
+        name: format!("n{id}").into(),
+        address: format!("n{id}:7400").into(),
+        zone: Zone("a".into()),
+        weight: 1,
+    };
+    let layout = Layout::form((1..=3).map(member), Partitions::DEFAULT, Bucket::built_in());
+    Arc::new(View::new(Arc::new(layout.expect("three members make a layout"))))
+}
+
+fn key(bucket: &str) -> Key {
+    Key::new(BucketName::new(bucket).expect("a valid name"), *b"key")
+}
+
+fn request(number: u64, key: Key, operation: Operation) -> Input {
+    let request = Request { key, operation, quorum: None, strict: false, timeout_ms: 1_000 };
+    Input::Request { number, request }
+}
+
+fn add(number: u64) -> Input {
+    let add = Addition { add_id: AddId(number.into()), sku: "milk".into(), quantity: 1 };
+    let operation = Operation::Change { cancel: [].into(), add: Some(add), context: None };
+    request(number, key("carts"), operation)
+}
+
+fn put(number: u64, bytes: usize) -> Input {
+    let value = vec![7; bytes].into();
+    let operation = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
+    request(number, key("default"), operation)
+}
+
+/// The messages to one node among some effects.
+fn messages(to: NodeId, effects: Effects) -> Vec<Message> {
+    let message = |effect| match effect {
+        Effect::Send { to: receiver, message } => (receiver == to).then_some(message),
+        Effect::Reply { .. }
+        | Effect::Sync(_)
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer(_)
+        | Effect::Report(_) => None,
+    };
+    effects.into_iter().filter_map(message).collect()
+}
+
+/// Runs one step on a copy of the node: the copy is not timed.
+fn bench_step(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    id: BenchmarkId,
+    node: &Node,
+    input: &Input,
+) {
+    group.bench_function(id, |b| {
+        b.iter_batched(
+            || (node.clone(), input.clone()),
+            |(mut node, input)| {
+                let effects = node.step(black_box(input));
+                (node, effects)
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn carts(c: &mut Criterion) {
+    let view = view();
+    let mut group = c.benchmark_group("step/cart");
+    group.throughput(Throughput::Elements(1));
+    for entries in ENTRIES {
+        let (mut n1, mut n2) = (Node::new(1, &view), Node::new(2, &view));
+        let mut sent = Vec::new();
+        for number in 1..=entries {
+            sent = messages(NodeId(2), n1.step(add(number)));
+        }
+        for message in sent {
+            n2.step(Input::Message { from: NodeId(1), message });
+        }
+        // Only the cart counts: nothing of the requests that made it is left.
+        let n1 = Node { memory: n1.memory, ..Node::new(1, &view) };
+        let next = add(entries + 1);
+        bench_step(&mut group, BenchmarkId::new("coordinate-add", entries), &n1, &next);
+        let copy = messages(NodeId(2), n1.clone().step(next)).remove(0);
+        let receive = Input::Message { from: NodeId(1), message: copy };
+        bench_step(&mut group, BenchmarkId::new("receive-put", entries), &n2, &receive);
+        let get = request(1, key("carts"), Operation::Get);
+        bench_step(&mut group, BenchmarkId::new("coordinate-get", entries), &n1, &get);
+        let asked = messages(NodeId(2), n1.clone().step(get)).remove(0);
+        let answer = Input::Message { from: NodeId(1), message: asked };
+        bench_step(&mut group, BenchmarkId::new("answer-get", entries), &n2, &answer);
+    }
+    group.finish();
+}
+
+fn registers(c: &mut Criterion) {
+    let view = view();
+    let mut group = c.benchmark_group("step/register");
+    for bytes in VALUES {
+        group.throughput(Throughput::Bytes(bytes as u64));
+        let (n1, n2) = (Node::new(1, &view), Node::new(2, &view));
+        let put = put(1, bytes);
+        bench_step(&mut group, BenchmarkId::new("coordinate-put", bytes), &n1, &put);
+        let copy = messages(NodeId(2), n1.clone().step(put)).remove(0);
+        let receive = Input::Message { from: NodeId(1), message: copy };
+        bench_step(&mut group, BenchmarkId::new("receive-put", bytes), &n2, &receive);
+    }
+    group.finish();
+}
+
+criterion_group!(benches, carts, registers);
+criterion_main!(benches);
