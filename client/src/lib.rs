@@ -1,1 +1,31 @@
-//! Wire types, tarpc services, transport and the client library that knows the layout.
+//! The way between nodes, and between clients and nodes: wire types, two tarpc services, the transport
+//! under them, and the client library that knows the layout.
+//!
+//! A node has one address. Whoever connects says first what it is ([`handshake`]): a *peer*, which then
+//! sends batches of messages one way, or a *client*, which then asks and is answered ([`service`]). Frames
+//! are bounded, begin with the number of their format and carry postcard ([`codec`]).
+//!
+//! What a node implements is [`NodeService`]; what it gets is a [`Server`], which accepts, admits, bounds
+//! and shuts down, and [`TcpPeers`], which sends to the other nodes behind [`PeerTransport`].
+//!
+//! What an application uses is [`Client`]: it goes straight to an owner of the key, retries what may be
+//! retried, and never reports success without an acknowledgement. `examples/` shows a cart, a session and a
+//! catalogue.
+//!
+//! tarpc writes a tracing span for every call; run with the filter `tarpc=warn`
+//! ([`TARPC_LOG_FILTER`]), for its spans cost about as much as the calls.
+
+pub mod codec;
+pub mod handshake;
+mod identity;
+mod peers;
+mod pieces;
+mod server;
+pub mod service;
+
+pub use identity::{Identity, Limits};
+pub use peers::{Closed, Dropped, PeerCounts, PeerEvents, PeerTransport, TcpPeers};
+pub use server::{NodeService, Overloaded, Server, ServerCounts};
+
+/// What to add to a log filter, so that tarpc's spans are not made.
+pub const TARPC_LOG_FILTER: &str = "tarpc=warn";

@@ -1,0 +1,425 @@
+//! The accepting side: one listener for peers and clients.
+//!
+//! A connection is a task of its own, so that whatever a stranger sends ends that connection alone. A
+//! client's request runs as a task of its own too: tarpc drops a handler at the deadline and when the client
+//! goes, and what was begun must finish.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cartwheel_protocol::{
+    Message,
+    format::{DecodeError, v1},
+    id::NodeId,
+    request::{Request, Response},
+};
+use futures::StreamExt;
+use tarpc::{
+    context::Context,
+    server::{BaseChannel, Channel},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, Semaphore, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::{
+    Identity, Limits,
+    codec::{Bytes, Frames},
+    handshake::{self, HandshakeError, Hello, Kind, Refused, Welcome},
+    pieces::Assembler,
+    service::{ClientApi, DeliverError, Directory, Peer, Piece, RequestError, Status},
+};
+
+/// What a node does with what comes in.
+pub trait NodeService: Send + Sync + 'static {
+    /// Carries out a client's request. It is run to its end even if the client goes.
+    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
+
+    /// Queues what a peer sent, in order, and returns at once.
+    fn deliver(&self, from: NodeId, messages: Vec<Message>) -> Result<(), Overloaded>;
+
+    /// Who owns what; `None` before the node has a view.
+    fn directory(&self) -> Option<Directory>;
+
+    /// How the node is.
+    fn status(&self) -> Status;
+}
+
+/// The queue is full: the messages were dropped, which the protocol takes for lost on the way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Overloaded;
+
+/// What a server has seen since its start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ServerCounts {
+    /// Connections that are open now.
+    pub connections: u64,
+    /// Connections that were refused or never said hello.
+    pub refused_connections: u64,
+    /// Connections closed for bytes that cannot be decoded.
+    pub undecodable: u64,
+    /// Requests that were told *overloaded*.
+    pub overloaded_requests: u64,
+    /// Batches of messages that were dropped because the node's queue was full.
+    pub overloaded_batches: u64,
+    /// Requests under way now.
+    pub requests: u64,
+}
+
+/// A listener and its connections. Dropped, it closes them all at once; see [`Server::shutdown`].
+pub struct Server {
+    address: SocketAddr,
+    common: Arc<Common>,
+    stage: watch::Sender<Stage>,
+    accepting: JoinHandle<()>,
+}
+
+/// How far a shutdown has come.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Stage {
+    Open,
+    /// No new connections, no new requests of clients.
+    Draining,
+    Closed,
+}
+
+/// What all connections share.
+struct Common {
+    identity: Identity,
+    limits: Limits,
+    requests: Arc<Semaphore>,
+    connections: AtomicUsize,
+    refused_connections: AtomicU64,
+    undecodable: AtomicU64,
+    overloaded_requests: AtomicU64,
+    overloaded_batches: AtomicU64,
+}
+
+impl Server {
+    /// Accepts connections on `listener` from now on. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The listener has no address, which no open listener's should be.
+    pub fn start<S: NodeService>(
+        listener: TcpListener,
+        identity: Identity,
+        limits: Limits,
+        service: Arc<S>,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (stage, stages) = watch::channel(Stage::Open);
+        let common = Arc::new(Common {
+            identity,
+            requests: Arc::new(Semaphore::new(limits.requests_in_flight)),
+            limits,
+            connections: AtomicUsize::new(0),
+            refused_connections: AtomicU64::new(0),
+            undecodable: AtomicU64::new(0),
+            overloaded_requests: AtomicU64::new(0),
+            overloaded_batches: AtomicU64::new(0),
+        });
+        let accepting = tokio::spawn(accept(listener, common.clone(), stages, service));
+        Ok(Self { address, common, stage, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has seen.
+    pub fn counts(&self) -> ServerCounts {
+        let common = &self.common;
+        let under_way = common.limits.requests_in_flight - common.requests.available_permits();
+        ServerCounts {
+            connections: common.connections.load(Ordering::Relaxed) as u64,
+            refused_connections: common.refused_connections.load(Ordering::Relaxed),
+            undecodable: common.undecodable.load(Ordering::Relaxed),
+            overloaded_requests: common.overloaded_requests.load(Ordering::Relaxed),
+            overloaded_batches: common.overloaded_batches.load(Ordering::Relaxed),
+            requests: under_way as u64,
+        }
+    }
+
+    /// Takes no new connections and requests, waits at most `grace` for those under way, then closes all
+    /// connections. Peers are heard until the end, for requests under way need their answers. Says whether
+    /// every request ended in time.
+    pub async fn shutdown(self, grace: Duration) -> bool {
+        self.stage.send_replace(Stage::Draining);
+        let all = u32::try_from(self.common.limits.requests_in_flight).unwrap_or(u32::MAX);
+        let drained = timeout(grace, self.common.requests.acquire_many(all)).await.is_ok();
+        self.stage.send_replace(Stage::Closed);
+        if let Err(error) = self.accepting.await {
+            tracing::error!(%error, "the listener's task panicked");
+        }
+        drained
+    }
+}
+
+async fn accept<S: NodeService>(
+    listener: TcpListener,
+    common: Arc<Common>,
+    stages: watch::Receiver<Stage>,
+    service: Arc<S>,
+) {
+    let mut draining = stages.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = draining.wait_for(|stage| *stage >= Stage::Draining) => return,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                let (common, service) = (common.clone(), service.clone());
+                tokio::spawn(serve(stream, from, common, stages.clone(), service));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: others must end first.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// One connection, from the handshake to its end.
+async fn serve<S: NodeService>(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    common: Arc<Common>,
+    mut stages: watch::Receiver<Stage>,
+    service: Arc<S>,
+) {
+    let open = Open::new(common.clone());
+    let receive = handshake::receive(&mut stream, common.limits.handshake, |hello| {
+        common.judge(hello, open.number)
+    });
+    let (hello, welcome) = match receive.await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            common.refused_connections.fetch_add(1, Ordering::Relaxed);
+            log_refused(from, &error);
+            return;
+        }
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%from, %error, "the connection broke at once");
+        return;
+    }
+    let closed = stages.clone();
+    let serving = async {
+        match hello.kind {
+            Kind::Peer { node, .. } => serve_peer(stream, node, welcome, common, service).await,
+            Kind::Client => serve_client(stream, welcome, common, closed, service).await,
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        _ = stages.wait_for(|stage| *stage == Stage::Closed) => {}
+    }
+}
+
+fn log_refused(from: SocketAddr, error: &HandshakeError) {
+    match error {
+        HandshakeError::Io(_) => tracing::debug!(%from, %error, "a connection without handshake"),
+        HandshakeError::Timeout(_)
+        | HandshakeError::Malformed(_)
+        | HandshakeError::Refused(_)
+        | HandshakeError::WrongNode { .. } => {
+            tracing::warn!(%from, %error, "a connection was refused");
+        }
+    }
+}
+
+impl Common {
+    fn judge(&self, hello: &Hello, open: usize) -> Result<Welcome, Refused> {
+        let Identity { cluster, node, formats, .. } = self.identity;
+        let is_peer = matches!(hello.kind, Kind::Peer { .. });
+        match hello.cluster {
+            Some(theirs) if theirs != cluster => {
+                return Err(Refused::WrongCluster { ours: cluster, theirs });
+            }
+            None if is_peer => {
+                let theirs = cartwheel_protocol::id::ClusterId(0);
+                return Err(Refused::WrongCluster { ours: cluster, theirs });
+            }
+            Some(_) | None => {}
+        }
+        if open > self.limits.connections {
+            let most = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+            return Err(Refused::TooManyConnections(most));
+        }
+        let format = formats.highest_common(hello.formats)?;
+        Ok(Welcome { cluster, node, format })
+    }
+}
+
+/// Counts a connection while it is there.
+struct Open {
+    common: Arc<Common>,
+    number: usize,
+}
+
+impl Open {
+    fn new(common: Arc<Common>) -> Self {
+        let number = common.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { common, number }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.common.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve_peer<S: NodeService>(
+    stream: TcpStream,
+    from: NodeId,
+    welcome: Welcome,
+    common: Arc<Common>,
+    service: Arc<S>,
+) {
+    let broken = Arc::new(Notify::new());
+    let assembler = Arc::default();
+    let link = PeerLink { from, common, service, assembler, broken: broken.clone() };
+    let channel = BaseChannel::with_defaults(Frames::of_acceptor(welcome.format).over(stream));
+    // One after the other: batches and the parts of a message stay in order.
+    let serving = channel.execute(link.serve()).for_each(|handler| handler);
+    tokio::select! {
+        () = serving => tracing::debug!(peer = %from, "a peer's connection ended"),
+        () = broken.notified() => {}
+    }
+}
+
+/// The service of one peer's connection.
+struct PeerLink<S> {
+    from: NodeId,
+    common: Arc<Common>,
+    service: Arc<S>,
+    assembler: Arc<Mutex<Assembler>>,
+    broken: Arc<Notify>,
+}
+
+impl<S: NodeService> PeerLink<S> {
+    fn take(&self, batch: Vec<Piece>) -> Result<Vec<Message>, String> {
+        let mut assembler = self.assembler.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut messages = Vec::with_capacity(batch.len());
+        for piece in batch {
+            if let Some(bytes) = assembler.take(piece).map_err(|error| error.to_string())? {
+                messages.push(v1::decode_message(&bytes).map_err(|error| error.to_string())?);
+            }
+        }
+        Ok(messages)
+    }
+}
+
+impl<S: NodeService> Peer for PeerLink<S> {
+    async fn deliver(self, _: Context, batch: Vec<Piece>) -> Result<(), DeliverError> {
+        let messages = self.take(batch).map_err(|why| {
+            self.common.undecodable.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(peer = %self.from, why, "a peer sent what cannot be decoded");
+            self.broken.notify_one();
+            DeliverError::Undecodable(why)
+        })?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.service.deliver(self.from, messages).map_err(|Overloaded| {
+            self.common.overloaded_batches.fetch_add(1, Ordering::Relaxed);
+            DeliverError::Overloaded
+        })
+    }
+}
+
+async fn serve_client<S: NodeService>(
+    stream: TcpStream,
+    welcome: Welcome,
+    common: Arc<Common>,
+    stages: watch::Receiver<Stage>,
+    service: Arc<S>,
+) {
+    let link = ClientLink { common, stages, service };
+    let channel = BaseChannel::with_defaults(Frames::of_acceptor(welcome.format).over(stream));
+    channel.execute(link.serve()).for_each_concurrent(None, |handler| handler).await;
+}
+
+/// The service of one client's connection.
+struct ClientLink<S> {
+    common: Arc<Common>,
+    stages: watch::Receiver<Stage>,
+    service: Arc<S>,
+}
+
+impl<S: NodeService> ClientApi for ClientLink<S> {
+    async fn request(self, _: Context, request: Bytes) -> Result<Bytes, RequestError> {
+        if *self.stages.borrow() != Stage::Open {
+            return Err(RequestError::ShuttingDown);
+        }
+        let Ok(permit) = self.common.requests.clone().try_acquire_owned() else {
+            self.common.overloaded_requests.fetch_add(1, Ordering::Relaxed);
+            return Err(RequestError::Overloaded);
+        };
+        let mut request = v1::decode_request(&request.0).map_err(|error| {
+            if error == DecodeError::DamagedContext {
+                return RequestError::DamagedContext;
+            }
+            self.common.undecodable.fetch_add(1, Ordering::Relaxed);
+            RequestError::Undecodable(error.to_string())
+        })?;
+        let most_ms = u32::try_from(self.common.limits.request.as_millis()).unwrap_or(u32::MAX);
+        request.timeout_ms = request.timeout_ms.min(most_ms);
+        let service = self.service;
+        let handling = tokio::spawn(async move {
+            let response = service.handle(request).await;
+            drop(permit);
+            response
+        });
+        match handling.await {
+            Ok(response) => Ok(v1::encode_response(&response).into()),
+            // Our own fault: the client hears nothing and must take the outcome for unknown.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn directory(self, _: Context) -> Option<Directory> {
+        self.service.directory()
+    }
+
+    async fn status(self, _: Context) -> Status {
+        self.service.status()
+    }
+}
+
+impl<S> Clone for PeerLink<S> {
+    fn clone(&self) -> Self {
+        Self {
+            from: self.from,
+            common: self.common.clone(),
+            service: self.service.clone(),
+            assembler: self.assembler.clone(),
+            broken: self.broken.clone(),
+        }
+    }
+}
+
+impl<S> Clone for ClientLink<S> {
+    fn clone(&self) -> Self {
+        Self {
+            common: self.common.clone(),
+            stages: self.stages.clone(),
+            service: self.service.clone(),
+        }
+    }
+}
