@@ -18,7 +18,8 @@
 //! | `fire n1 fallback\|deadline\|handoff [r1]` | fires a timer that is set |
 //! | `crash n1 [keep=N]`, `restart n1 [blind]`, `view n1` | `blind`: the view comes later |
 //! | `suspect n1 n3`, `trust n1 n3` | n1's opinion of n3 |
-//! | `damage n1 k`, `show k [n1]`, `network`, `timers n1` | |
+//! | `damage n1 k` | spoils a record for good |
+//! | `show k [n1]`, `count k [n1]`, `network`, `timers n1` | what is stored, in flight, set |
 //! | `fill n1 k siblings=1..9`, `fill n1 carts/c additions=1..9` | many puts or additions, each settled |
 
 mod support;
@@ -31,7 +32,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cartwheel_protocol::{Input, Timer, context::Context, id::NodeId, request::Response};
+use cartwheel_protocol::{
+    Input, Timer, context::Context, id::NodeId, record::Stored, request::Response,
+};
 use goldenscript::{ArgumentConsumer, Command};
 
 use support::{
@@ -76,7 +79,7 @@ impl goldenscript::Runner for Runner {
                 let suspected = command.name == "suspect";
                 told(&self.cluster()?.step(of, Input::Suspect { node, suspected }))
             }
-            "damage" | "show" => self.record(&command.name, &mut args)?,
+            "damage" | "show" | "count" => self.record(&command.name, &mut args)?,
             "network" => lines(self.cluster()?.net.iter().map(shown)),
             "timers" => {
                 let node = ask::node(&mut args)?;
@@ -219,7 +222,13 @@ impl Runner {
         let cluster = self.cluster()?;
         let key = cluster.place(key);
         let nodes = one.map_or_else(|| cluster.ids(), |node| vec![node]);
-        Ok(lines(nodes.iter().map(|node| format!("{node} {}", cluster.stored(*node, &key)))))
+        let told = |node: &NodeId| match (name, cluster.stored(*node, &key)) {
+            ("count", Stored::Found(record)) => {
+                format!("{node} {} live entries", record.object.entries().len())
+            }
+            (_, stored) => format!("{node} {stored}"),
+        };
+        Ok(lines(nodes.iter().map(told)))
     }
 
     fn fill(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failed> {
