@@ -22,13 +22,25 @@
 //!
 //! 1. partitions that span too few zones get an owner of a missing zone;
 //! 2. empty seats go to the relatively least loaded;
-//! 3. who is below its share takes seats from the relatively most loaded, who is above it gives to the
-//!    relatively least loaded;
-//! 4. what is still uneven is settled by chains of moves (`a` gives to `b` gives to `c`).
+//! 3. who is below its share takes seats from the relatively most loaded; who lost one is reseated at a
+//!    higher level if somebody else there can better spare it;
+//! 4. who is above its share gives to the relatively least loaded;
+//! 5. what is still uneven is settled by chains of moves (`a` gives to `b` gives to `c`).
 //!
-//! Moves of a level touch no level below it. At last the order within each level, which moves no data,
-//! is settled so that first owners (who coordinate) are even too, and stay so when a node dies. Ties are
-//! broken by hash.
+//! Two owners of a partition that belong to different levels can swap seats, which moves nothing for the
+//! larger size; such swaps are tried before a new owner is. At last the order within each level, which
+//! moves no data at all, is settled so that first owners (who coordinate) are even too, and stay so when
+//! a node dies. Ties are broken by hash.
+//!
+//! # What this reaches
+//!
+//! Measured with Q = 1024, n = 3 and equal nodes, through joins from 3 to 100 and leaves back: no node
+//! has more than its share rounded up, a join moves the joiner's share and nothing else, and with one
+//! node dead no survivor coordinates more than 1.05 or holds more than 1.17 of its share. Several sizes
+//! in one zone do as well. Unequal weights over zones cost up to 1.2 of a share in load where there are
+//! hardly more nodes than owners, and joins then move up to 1.5 (with several sizes at once: more, when
+//! many nodes have few slots). With `n = 1` there is nobody to share a dead node's work: one fallback
+//! may get three or four of its ten partitions.
 //!
 //! # Limits
 //!
