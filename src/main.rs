@@ -2,9 +2,12 @@
 //!
 //! Exit codes are Jepsen's: 0 valid or done, 1 invalid or refused, 2 unknown, 254 bad arguments, 255 crashed.
 
+mod campaign;
 mod check;
 mod exit;
 mod output;
+mod program;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Break a live cluster on a seeded schedule and judge what its clients saw
+    Campaign(cartwheel_harness::campaign::CampaignArgs),
+    /// Run one node
+    Serve(serve::Args),
+    /// Make a node's store and print its line of the cluster file
+    Format(serve::FormatArgs),
     /// Judge a history file
     Check(check::Args),
 }
@@ -52,6 +61,9 @@ fn parse() -> Result<Cli, Exit> {
 
 fn run(cli: Cli) -> Exit {
     let ended = match cli.command {
+        Command::Campaign(args) => campaign::run(&args),
+        Command::Serve(args) => serve::run(args),
+        Command::Format(args) => serve::format(&args),
         Command::Check(args) => check::run(&args),
     };
     ended.unwrap_or_else(|error| {

@@ -18,9 +18,13 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether standard error shows colours: a terminal, and nobody said otherwise.
+pub(crate) fn colours_stderr() -> bool {
+    stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
 /// What went wrong.
 pub(crate) fn error(failure: &Failure) {
-    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let label = if colour { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
+    let label = if colours_stderr() { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
     let _ = writeln!(stderr(), "{label}: {failure}");
 }

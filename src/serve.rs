@@ -1,0 +1,170 @@
+//! `cartwheel serve`: one node, until SIGTERM or ctrl-c. `cartwheel format`: a new store.
+
+use std::path::PathBuf;
+
+use cartwheel_node::config::{NodeConfig, member_line};
+use cartwheel_protocol::{id::Zone, layout::Member};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    exit::{Exit, Failure},
+    output,
+};
+
+/// What each field of the configuration means: the flag's help. The names are those of [`NodeConfig`].
+const FLAGS: &[(&str, &str)] = &[
+    ("data", "The folder of the formatted store"),
+    ("cluster", "The cluster file: members, buckets, partitions"),
+    ("listen", "Where peers and clients connect; port 0 lets the system choose"),
+    ("advertise", "The address under which others reach this node, as in the cluster file"),
+    ("http", "Where /metrics and /health are answered; nowhere without it"),
+    ("shards", "How many shards, each a thread, share the partitions"),
+    ("io_threads", "How many threads move bytes between network and shards"),
+    ("engine", "What keeps the records: sled or memory"),
+    ("cache_mib", "Memory for pages of the store, in MiB"),
+    ("fallback_after_ms", "How long an owner may be silent before a fallback is asked"),
+    ("max_timeout_ms", "The longest that any request may take"),
+    ("handoff_every_ms", "The time between two passes over the hints"),
+    ("handoff_page", "How many hints are handed over in one step"),
+    ("max_pending", "How many requests a shard may have under way"),
+    ("request_queue", "How many requests may wait for a shard"),
+    ("message_queue", "How many messages of peers may wait for a shard"),
+    ("peer_queue", "How many messages may wait for each peer"),
+    ("commit_queue", "How many steps may wait for the disk"),
+    ("drain_ms", "How long a clean shutdown waits for requests under way"),
+    ("clock_offset_ms", "Added to the clock in stamps of last-write-wins puts: for campaigns"),
+    ("die_with_parent", "Be killed when the process that started this one ends (Linux)"),
+    ("speak_version", "The newest format spoken to peers and clients"),
+    ("mutant", "A rule to leave out, in a build with mutants"),
+];
+
+/// Arguments of `cartwheel serve`: a TOML file, and every field of it as a flag.
+pub(crate) struct Args {
+    config: Option<PathBuf>,
+    flags: toml::Table,
+}
+
+impl clap::Args for Args {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("A TOML file with the fields below, underscores for dashes; flags go over it");
+        let command = command.arg(config).after_help(
+            "Examples:
+  cartwheel format --data n1 --name n1
+  cartwheel serve --data n1 --cluster cluster.toml --listen 127.0.0.1:7400 --http 127.0.0.1:7480
+
+A node has no authentication and no encryption yet: keep it on loopback or a private network.",
+        );
+        FLAGS.iter().fold(command, |command, (field, help)| {
+            let flag = Arg::new(*field).long(field.replace('_', "-")).help(*help);
+            command.arg(if *field == "die_with_parent" {
+                flag.action(ArgAction::SetTrue)
+            } else {
+                flag.value_name("VALUE").allow_negative_numbers(true)
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Args {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = toml::Table::new();
+        for (field, _) in FLAGS {
+            if *field == "die_with_parent" {
+                if matches.get_flag(field) {
+                    flags.insert((*field).to_owned(), true.into());
+                }
+            } else if let Some(value) = matches.get_one::<String>(field) {
+                flags.insert((*field).to_owned(), toml_value(value));
+            }
+        }
+        Ok(Self { config: matches.get_one("config").cloned(), flags })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A whole number is a number, anything else text; the configuration judges both.
+fn toml_value(value: &str) -> toml::Value {
+    value.parse::<i64>().map_or_else(|_| value.into(), Into::into)
+}
+
+/// Serves until the process is told to end.
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    let config =
+        NodeConfig::from_layers(args.config.as_deref(), args.flags).map_err(Failure::arguments)?;
+    config.check().map_err(Failure::arguments)?;
+    let filter = EnvFilter::try_from_env("CARTWHEEL_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,tarpc=warn,sled=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::colours_stderr())
+        .init();
+    let reason = cartwheel_node::run(config).map_err(Failure::crashed)?;
+    tracing::info!("{reason}");
+    Ok(Exit::Done)
+}
+
+/// Arguments of `cartwheel format`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cartwheel format --data /var/lib/cartwheel --name n1")]
+pub(crate) struct FormatArgs {
+    /// The folder of the store; it must be empty or not exist
+    #[arg(long)]
+    data: PathBuf,
+    /// The node's name: a label; its id is random
+    #[arg(long)]
+    name: String,
+    /// The address that the member line carries
+    #[arg(long, default_value = "127.0.0.1:7400")]
+    address: String,
+    /// The zone that the member line carries
+    #[arg(long, default_value = "z1")]
+    zone: String,
+    /// Print the store's id as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes a store and prints who it is.
+pub(crate) fn format(args: &FormatArgs) -> Result<Exit, Failure> {
+    let store = cartwheel_node::format_store(&args.data, &args.name).map_err(Failure::crashed)?;
+    let member = Member {
+        id: store.id,
+        name: args.name.as_str().into(),
+        address: args.address.as_str().into(),
+        zone: Zone(args.zone.as_str().into()),
+        weight: 1,
+    };
+    if args.json {
+        let (id, name) = (store.id.to_string(), store.name);
+        output::json(&serde_json::json!({ "id": id, "name": name }))?;
+    } else {
+        output::line(member_line(&member));
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_configuration_is_a_flag() {
+        let flags: Vec<&str> = FLAGS.iter().map(|(field, _)| *field).collect();
+        assert_eq!(flags, NodeConfig::field_names());
+    }
+}

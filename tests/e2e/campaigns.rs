@@ -1,0 +1,63 @@
+//! The main job: short campaigns end to end, with the exit codes and files that they promise.
+
+use std::{fs, path::Path};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// Runs a campaign in a folder of its own; gives its exit code, its results and what it printed.
+fn campaign(store: &Path, arguments: &[&str]) -> (i32, Value, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cartwheel"));
+    let command = command.arg("campaign").args(arguments).arg("--store").arg(store);
+    let output = command.timeout(std::time::Duration::from_secs(180)).output().expect("it runs");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let results = fs::read(store.join("latest/results.json")).unwrap_or_else(|error| {
+        panic!("no results ({error}); it said:\n{said}");
+    });
+    let results = serde_json::from_slice(&results).expect("results are JSON");
+    (output.status.code().expect("an exit code"), results, said)
+}
+
+#[test]
+fn a_short_campaign_with_faults_is_valid_and_leaves_everything() {
+    let store = tempfile::tempdir().expect("a folder");
+    let arguments =
+        ["--time-limit", "8", "--nodes", "5", "--seed", "11", "--fault-every-ms", "1000"];
+    let (code, results, said) = campaign(store.path(), &arguments);
+    assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
+    assert_eq!(results["seed"], 11);
+    let acknowledged = results["acknowledged-count"].as_u64().expect("a count");
+    assert!(acknowledged > 100, "only {acknowledged} additions were acknowledged\n{said}");
+    assert!(results["faults"].as_object().is_some_and(|faults| !faults.is_empty()), "{said}");
+    let keys = ["lost", "resurrected", "phantom", "duplicated", "recovered", "diverged"];
+    for key in keys {
+        let count = format!("{key}-count");
+        assert!(results[key].is_array() && results[&count].is_u64(), "{key} is missing: {results}");
+    }
+    for key in ["stale", "availability", "command", "workload", "attempt-count"] {
+        assert!(!results[key].is_null(), "{key} is missing: {results}");
+    }
+    for file in ["history.jsonl", "history.edn", "results.json", "schedule.json"] {
+        assert!(store.path().join("latest").join(file).exists(), "{file} is missing");
+    }
+    let judged = Command::new(env!("CARGO_BIN_EXE_cartwheel"))
+        .arg("check")
+        .arg(store.path().join("latest/history.edn"))
+        .output()
+        .expect("it runs");
+    assert_eq!(judged.status.code(), Some(0), "the EDN history is judged the same");
+}
+
+#[test]
+fn the_control_that_must_fail_fails_without_any_fault() {
+    let store = tempfile::tempdir().expect("a folder");
+    let arguments =
+        ["--workload", "lww-cart", "--nemesis", "none", "--time-limit", "5", "--seed", "3"];
+    let (code, results, said) = campaign(store.path(), &arguments);
+    assert_eq!((code, &results["valid?"]), (1, &Value::Bool(false)), "{said}");
+    assert!(results["lost-count"].as_u64() > Some(0), "{said}");
+}

@@ -1,0 +1,7 @@
+//! End-to-end tests of the command: real processes on loopback, in folders of their own.
+
+mod availability;
+mod campaigns;
+mod cluster;
+mod command;
+mod durability;
