@@ -42,7 +42,11 @@ fn items(event: &Event) -> Vec<cart::Item> {
 }
 
 /// Changes what reads showed.
-fn edit(history: &mut [Event], reads: impl Fn(&Event) -> bool, edit: impl Fn(&mut Vec<cart::Item>)) {
+fn edit(
+    history: &mut [Event],
+    reads: impl Fn(&Event) -> bool,
+    edit: impl Fn(&mut Vec<cart::Item>),
+) {
     for event in history.iter_mut().filter(|event| reads(event)) {
         let Ok(CartValue::Read { cart, items: Some(mut items) }) = CartValue::from_event(event)
         else {
@@ -204,15 +208,16 @@ proptest! {
     }
 }
 
-/// An addition that is lost at once stays missing from every later read: comparing each read with
-/// each of those would make this quadratic. Twice the history may not take four times as long.
+/// An addition that is lost at once stays missing from every later read: a checker that compares
+/// each read with each of those takes a hundred times as long for ten times the history.
 #[test]
 fn losing_everything_costs_no_more_than_keeping_it() {
     let lossy = |writes: u64| -> Vec<Event> {
         let cart = || "cart-0".to_owned();
         (0..writes)
             .flat_map(|number| {
-                let item = cart::Item { add_id: format!("a{number}"), sku: "s".into(), quantity: 1 };
+                let item =
+                    cart::Item { add_id: format!("a{number}"), sku: "s".into(), quantity: 1 };
                 let add = CartValue::Add { cart: cart(), item };
                 let ask = CartValue::Read { cart: cart(), items: None };
                 let none = CartValue::Read { cart: cart(), items: Some(Vec::new()) };
@@ -225,13 +230,16 @@ fn losing_everything_costs_no_more_than_keeping_it() {
             })
             .collect()
     };
+    // The fastest of some tries, because others use this machine too.
     let time = |writes: u64| {
         let history = lossy(writes);
-        let start = Instant::now();
-        assert_eq!(cart::check(&history).lost_count, writes);
-        start.elapsed()
+        let tries = (0..4).map(|_| {
+            let start = Instant::now();
+            assert_eq!(cart::check(&history).lost_count, writes);
+            start.elapsed()
+        });
+        tries.min().expect("some tries")
     };
-    // Quadratic, the large one would make 25 times 1.6 · 10⁹ comparisons.
-    let (small, large) = (time(8_000), time(40_000));
-    assert!(large < small * 20 + std::time::Duration::from_millis(200), "{small:?}, {large:?}");
+    let (small, large) = (time(8_000), time(80_000));
+    assert!(large < small * 40, "{small:?} for 8,000, {large:?} for 80,000 operations");
 }

@@ -85,7 +85,7 @@ impl Checker {
             (Name::Change, Content::Change { cancel, add }) => (add, cancel),
             (Name::Cancel, Content::Empty) | (Name::Read, _) => (None, Items::default()),
             (Name::Add | Name::Cancel | Name::Change, _) => {
-                return Err(format!("the value is none of {}", event.name.as_str()));
+                return Err(format!("the value is not what {} takes", event.name.as_str()));
             }
         };
         let (state, mut notes) = self.look_at(cart);
