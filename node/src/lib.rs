@@ -6,16 +6,21 @@ pub mod engine;
 mod error;
 #[doc(hidden)]
 pub mod gate;
+mod http;
 mod membership;
 mod metrics;
+mod node;
 mod peers;
+mod process;
 mod router;
+mod run;
 mod shard;
 mod shards;
-mod status;
 mod store;
 mod sync;
 
+pub use config::{ClusterFile, ConfigError, EngineKind, NodeConfig};
 pub use error::NodeError;
-pub use status::{NodeStatus, ShardLine};
+pub use node::{EXIT_FAIL_STOP, Node, Options};
+pub use run::{ExitReason, run};
 pub use store::{StoreError, StoreId, format_store, store_id};

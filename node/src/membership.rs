@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use cartwheel_protocol::Input;
 use cartwheel_protocol::id::NodeId;
 use cartwheel_protocol::membership::{Evidence, Membership};
-use cartwheel_protocol::{Fact, Input};
 use metrics::{Counter, counter, gauge};
 use tokio::sync::{mpsc, watch};
 
@@ -26,10 +26,6 @@ impl EvidenceSender {
         if self.sender.try_send(evidence).is_err() {
             self.dropped.increment(1);
         }
-    }
-
-    pub(crate) fn report(&self, fact: Fact) {
-        self.send(Evidence::Reported(fact));
     }
 }
 

@@ -1,52 +1,63 @@
-//! A shard's way out: messages in batches to the transport, findings to Membership.
+//! A shard's way out: messages to the transport, findings to Membership.
 
 use std::sync::Arc;
 
+use cartwheel_client::{Closed, PeerEvents, PeerTransport};
 use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::membership::Evidence;
 use cartwheel_protocol::{Fact, Message};
 use metrics::{Counter, counter};
 
 use crate::membership::EvidenceSender;
+use crate::metrics::dropped;
 use crate::shard::Outbound;
-
-/// The way to the peers. It never blocks; what it cannot take it drops and counts.
-pub(crate) trait Links: Send + Sync + 'static {
-    /// Sends a turn's messages to one peer, in order.
-    fn send(&self, to: NodeId, messages: Vec<Message>);
-}
 
 /// One shard's way out.
 pub(crate) struct ShardOutbound {
-    links: Arc<dyn Links>,
+    transport: Arc<dyn PeerTransport>,
     evidence: EvidenceSender,
-    /// This turn's messages, by peer. Peers are few: a search beats a map.
-    waiting: Vec<(NodeId, Vec<Message>)>,
+    /// This turn's messages. They go in one go, so that the transport finds many and makes few batches.
+    waiting: Vec<(NodeId, Message)>,
     sent: Counter,
+    dropped: Counter,
 }
 
 impl ShardOutbound {
-    pub(crate) fn new(links: Arc<dyn Links>, evidence: EvidenceSender) -> Self {
+    pub(crate) fn new(transport: Arc<dyn PeerTransport>, evidence: EvidenceSender) -> Self {
         let sent = counter!("cartwheel_messages_sent_total");
-        Self { links, evidence, waiting: Vec::new(), sent }
+        Self { transport, evidence, waiting: Vec::new(), sent, dropped: dropped("peer") }
     }
 }
 
 impl Outbound for ShardOutbound {
     fn send(&mut self, to: NodeId, message: Message) {
-        match self.waiting.iter_mut().find(|(peer, _)| *peer == to) {
-            Some((_, messages)) => messages.push(message),
-            None => self.waiting.push((to, vec![message])),
-        }
+        self.waiting.push((to, message));
     }
 
     fn flush(&mut self) {
-        for (to, messages) in self.waiting.drain(..) {
-            self.sent.increment(messages.len() as u64);
-            self.links.send(to, messages);
+        if self.waiting.is_empty() {
+            return;
         }
+        let count = self.waiting.len() as u64;
+        let sends = self.waiting.drain(..).map(|(to, message)| self.transport.send(to, &message));
+        // What is dropped here, the protocol takes for lost on the way.
+        let lost = sends.filter(Result::is_err).count() as u64;
+        self.sent.increment(count - lost);
+        self.dropped.increment(lost);
     }
 
     fn report(&mut self, fact: Fact) {
-        self.evidence.report(fact);
+        self.evidence.send(Evidence::Reported(fact));
+    }
+}
+
+/// Connections that come and go are evidence too.
+impl PeerEvents for EvidenceSender {
+    fn on_opened(&self, node: NodeId) {
+        self.send(Evidence::Opened(node));
+    }
+
+    fn on_closed(&self, node: NodeId, _: &Closed) {
+        self.send(Evidence::Closed(node));
     }
 }

@@ -68,22 +68,24 @@ impl Router {
         answer.await.unwrap_or(unknown)
     }
 
-    /// Takes what a peer sent. The messages of one batch to one shard stay in order.
-    pub(crate) fn deliver(&self, from: NodeId, messages: Vec<Message>) {
+    /// Takes what a peer sent, and says whether all of it. The messages of one batch to one shard stay in
+    /// order.
+    pub(crate) fn deliver(&self, from: NodeId, messages: Vec<Message>) -> bool {
         self.received.increment(messages.len() as u64);
         if self.inboxes.len() == 1 {
-            self.deliver_to(0, from, messages);
-            return;
+            return self.deliver_to(0, from, messages);
         }
         let mut by_shard: Vec<Vec<Message>> = self.inboxes.iter().map(|_| Vec::new()).collect();
         for message in messages {
             by_shard[self.shard(message.partition())].push(message);
         }
+        let mut took_all = true;
         for (shard, messages) in by_shard.into_iter().enumerate() {
             if !messages.is_empty() {
-                self.deliver_to(shard, from, messages);
+                took_all &= self.deliver_to(shard, from, messages);
             }
         }
+        took_all
     }
 
     /// Tells every shard what Membership thinks now.
@@ -122,12 +124,13 @@ impl Router {
         self.inboxes.iter().map(Inbox::waiting).fold((0, 0), sum)
     }
 
-    fn deliver_to(&self, shard: usize, from: NodeId, messages: Vec<Message>) {
+    fn deliver_to(&self, shard: usize, from: NodeId, messages: Vec<Message>) -> bool {
         let count = messages.len() as u64;
-        match self.inboxes[shard].messages(from, messages) {
-            Ok(()) => {}
-            Err(Refused::Full | Refused::Stopped) => self.dropped_messages.increment(count),
+        let took = self.inboxes[shard].messages(from, messages).is_ok();
+        if !took {
+            self.dropped_messages.increment(count);
         }
+        took
     }
 
     fn tell_all(&self, delivery: impl Fn() -> Delivery) {

@@ -29,7 +29,6 @@ pub(crate) struct Common {
     pub(crate) id: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) core: Arc<CoreConfig>,
-    pub(crate) view: Arc<View>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) fail_stop: FailStop,
 }
@@ -152,6 +151,7 @@ mod tests {
     use std::sync::{Mutex, OnceLock};
     use std::time::{Duration, Instant};
 
+    use cartwheel_client::{Dropped, PeerTransport};
     use cartwheel_protocol::Message;
     use cartwheel_protocol::bucket::{Bucket, BucketName};
     use cartwheel_protocol::id::{ClusterId, PutId, Zone};
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::engine::MemoryEngine;
     use crate::membership::evidence;
-    use crate::peers::{Links, ShardOutbound};
+    use crate::peers::ShardOutbound;
 
     /// Peers in one process: what is sent to one is in its inbox at once.
     #[derive(Default)]
@@ -173,12 +173,12 @@ mod tests {
         routers: Mutex<Vec<(NodeId, Arc<Router>)>>,
     }
 
-    impl Links for Wires {
-        fn send(&self, to: NodeId, messages: Vec<Message>) {
+    impl PeerTransport for Wires {
+        fn send(&self, to: NodeId, message: &Message) -> Result<(), Dropped> {
             let routers = self.routers.lock().expect("nobody panicked");
-            if let Some((_, router)) = routers.iter().find(|(id, _)| *id == to) {
-                router.deliver(*self.me.get().expect("set at the start"), messages);
-            }
+            let router = routers.iter().find(|(id, _)| *id == to).ok_or(Dropped::NotConnected)?;
+            let me = *self.me.get().expect("set at the start");
+            if router.1.deliver(me, vec![message.clone()]) { Ok(()) } else { Err(Dropped::Full) }
         }
     }
 
@@ -214,7 +214,6 @@ mod tests {
             id: NodeId(id),
             incarnation: Incarnation(rand::random()),
             core: Arc::new(core),
-            view: view.clone(),
             engine,
             fail_stop: Arc::new(|reason| panic!("the node stopped: {reason}")),
         };

@@ -51,7 +51,12 @@ pub struct NodeConfig {
     pub handoff_every_ms: u32,
     /// How many hints are handed over in one step: 1 to 4,096.
     pub handoff_page: usize,
-    /// How many requests a shard may have under way: 1 to 1,000,000.
+    /// How many connections are kept: 1 to 1,000,000. One more is refused.
+    pub connections: usize,
+    /// How many requests of clients the node may have under way: 1 to 1,000,000. One more is refused as
+    /// overloaded.
+    pub max_requests: usize,
+    /// How many requests a shard may coordinate at once: 1 to 1,000,000. One more is refused as overloaded.
     pub max_pending: usize,
     /// How many requests may wait for a shard: 1 to 1,000,000. One more is refused as overloaded.
     pub request_queue: usize,
@@ -130,7 +135,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn field(
+    pub(crate) fn field(
         field: impl Into<String>,
         value: impl fmt::Display,
         allowed: impl fmt::Display,
@@ -158,6 +163,8 @@ impl Default for NodeConfig {
             max_timeout_ms: core.max_timeout_ms,
             handoff_every_ms: core.handoff_every_ms,
             handoff_page: core.handoff_page,
+            connections: 4_096,
+            max_requests: 8_192,
             max_pending: core.max_pending,
             request_queue: 4_096,
             message_queue: 65_536,
@@ -230,6 +237,8 @@ impl NodeConfig {
             "max_timeout_ms",
             "handoff_every_ms",
             "handoff_page",
+            "connections",
+            "max_requests",
             "max_pending",
             "request_queue",
             "message_queue",
@@ -248,7 +257,7 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 13] = [
+        let ranges: [(&str, u64, u64, u64); 15] = [
             ("shards", self.shards.into(), 1, 64),
             ("io_threads", self.io_threads.into(), 1, 64),
             ("cache_mib", self.cache_mib, 1, 1 << 20),
@@ -256,6 +265,8 @@ impl NodeConfig {
             ("max_timeout_ms", self.max_timeout_ms.into(), 1, 600_000),
             ("handoff_every_ms", self.handoff_every_ms.into(), 1, 3_600_000),
             ("handoff_page", self.handoff_page as u64, 1, 4_096),
+            ("connections", self.connections as u64, 1, 1_000_000),
+            ("max_requests", self.max_requests as u64, 1, 1_000_000),
             ("max_pending", self.max_pending as u64, 1, 1_000_000),
             ("request_queue", self.request_queue as u64, 1, 1_000_000),
             ("message_queue", self.message_queue as u64, 1, 1_000_000),

@@ -1,0 +1,62 @@
+//! `/metrics` and `/health`, for people and their monitoring.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics::gauge;
+use tokio::net::TcpListener;
+
+use crate::metrics::recorder;
+use crate::node::Inner;
+
+/// How often what was recorded is moved from its buffers into the buckets, scraped or not.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Answers until it is aborted.
+pub(crate) async fn serve(listener: TcpListener, node: Arc<Inner>) {
+    let pages = Router::new()
+        .route("/metrics", get(metrics_page))
+        .route("/health", get(health_page))
+        .with_state(node);
+    if let Err(error) = axum::serve(listener, pages).await {
+        tracing::error!(%error, "metrics and health are answered no more");
+    }
+}
+
+/// Keeps the recorder's buffers small; ends with the runtime.
+pub(crate) async fn upkeep() {
+    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+    while let Some(recorder) = recorder() {
+        ticks.tick().await;
+        recorder.run_upkeep();
+    }
+}
+
+async fn metrics_page(State(node): State<Arc<Inner>>) -> (StatusCode, String) {
+    let Some(recorder) = recorder() else {
+        let why = "this process records its metrics elsewhere\n".to_owned();
+        return (StatusCode::NOT_FOUND, why);
+    };
+    gauge!("cartwheel_pending").set(node.pending() as f64);
+    if let Ok(bytes) = node.engine().size_bytes() {
+        gauge!("cartwheel_store_bytes").set(bytes as f64);
+    }
+    if let Ok(bytes) = node.engine().free_bytes() {
+        gauge!("cartwheel_free_bytes").set(bytes as f64);
+    }
+    (StatusCode::OK, recorder.render())
+}
+
+/// 200 while the node takes requests.
+async fn health_page(State(node): State<Arc<Inner>>) -> (StatusCode, String) {
+    let (name, id) = (node.name(), node.id());
+    if node.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {id} is shutting down\n"))
+    } else {
+        (StatusCode::OK, format!("{name} {id} serves\n"))
+    }
+}

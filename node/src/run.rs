@@ -1,0 +1,61 @@
+//! A node as a process: `cartwheel serve`.
+
+use std::fmt;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::NodeConfig;
+use crate::error::NodeError;
+use crate::node::{Node, Options};
+use crate::process;
+
+/// Why a node that ran has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ExitReason {
+    /// The signal that asked for it.
+    pub signal: &'static str,
+    /// Whether all requests under way had ended.
+    pub drained: bool,
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.drained { "drained" } else { "requests were still under way" };
+        write!(f, "{}: {how}", self.signal)
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. Logs go to the caller's tracing subscriber; it should filter `tarpc=warn`.
+///
+/// A store that fails, or a panic of a shard, ends the process with
+/// [`EXIT_FAIL_STOP`](crate::EXIT_FAIL_STOP).
+///
+/// # Errors
+/// Why the node could not start, or be marked as shut down cleanly.
+pub fn run(config: NodeConfig) -> Result<ExitReason, NodeError> {
+    config.check()?;
+    let system = |what| move |source| NodeError::System { what, source };
+    if config.die_with_parent {
+        process::die_with_parent().map_err(system("die_with_parent"))?;
+    }
+    let runtime = match config.io_threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        threads => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.into())
+            .enable_all()
+            .build(),
+    };
+    runtime.map_err(system("no threads for the network"))?.block_on(async {
+        let failed = system("no handler for signals");
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let node = Node::start(config, Options::default()).await?;
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal, "shutting down");
+        let drained = node.shutdown().await?;
+        Ok(ExitReason { signal, drained })
+    })
+}
