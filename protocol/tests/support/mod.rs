@@ -6,3 +6,4 @@ pub(crate) mod ask;
 pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod history;
+pub(crate) mod walk;
