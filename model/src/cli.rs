@@ -1,0 +1,320 @@
+//! The command line of the model: `list`, `check`, `replay`, `explore`. The root command and the small binary of
+//! this crate call the same [`run`].
+
+use std::{
+    io::{self, Write},
+    net::TcpListener,
+    path::PathBuf,
+    time::Duration,
+};
+
+use cartwheel_protocol::rules::{HAS_MUTANTS, Mutant};
+use clap::{Args as ClapArgs, Subcommand};
+use stateright::Model as _;
+
+use crate::{
+    explore::{Limits, Report, Verdict, exhaust, shortest},
+    model::WorldModel,
+    mutants::{CAUGHT, Caught},
+    presets::Preset,
+    replay::{self, Replay, Scenario},
+    report,
+    setup::Setting,
+};
+
+/// What is asked of the model.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the model can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// List the presets and the mutants.
+    List,
+    /// Explore presets to the end and judge every world.
+    Check(Check),
+    /// Run a saved trace step by step, one line an effect.
+    Replay(ReplayArgs),
+    /// Explore a preset in the browser (loopback only).
+    Explore(Explore),
+}
+
+/// What to run again.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct ReplayArgs {
+    /// A file that `check --save` wrote.
+    pub file: PathBuf,
+}
+
+/// What to check.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Check {
+    /// Presets by name; all of them if none is named. With `--mutant`, the one in which it is caught.
+    pub presets: Vec<String>,
+    /// Break one rule, and expect to be told.
+    #[arg(long, value_name = "NAME")]
+    pub mutant: Option<String>,
+    /// Let something happen more or less often than the preset says, such as `crash=2`.
+    #[arg(long = "set", value_name = "WHAT=COUNT")]
+    pub settings: Vec<String>,
+    /// Where to write the trace of what is wrong.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// How many threads explore.
+    #[arg(long, default_value_t = 2)]
+    pub threads: usize,
+    /// Give up after so many unique worlds.
+    #[arg(long, default_value_t = 100_000_000, value_name = "COUNT")]
+    pub max_states: u64,
+    /// Give up when the process uses so much memory.
+    #[arg(long, default_value_t = 8_192, value_name = "MIB")]
+    pub max_memory_mib: u64,
+    /// Give up after so long for each preset.
+    #[arg(long, default_value_t = 1_800, value_name = "SECONDS")]
+    pub max_time_s: u64,
+}
+
+/// What to explore.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Explore {
+    /// A preset by name.
+    pub preset: String,
+    /// The port on 127.0.0.1.
+    #[arg(long, default_value_t = 3000)]
+    pub port: u16,
+    /// Break one rule.
+    #[arg(long, value_name = "NAME")]
+    pub mutant: Option<String>,
+}
+
+/// How a command ended, worst last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Outcome {
+    /// All properties hold; with a mutant: it was caught.
+    Holds,
+    /// Some exploration was cut short, and nothing was found until then.
+    Incomplete,
+    /// Some property does not hold, or an exploration shows nothing; with a mutant: it was not caught.
+    Violated,
+    /// What was asked makes no sense; nothing was done.
+    BadArguments,
+}
+
+impl Outcome {
+    /// The exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Holds => 0,
+            Self::Violated => 1,
+            Self::Incomplete => 2,
+            Self::BadArguments => 254,
+        }
+    }
+}
+
+/// Does what is asked and writes what there is to say.
+///
+/// Errors: only those of `out`.
+pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<Outcome> {
+    match &args.command {
+        Command::List => list(out),
+        Command::Check(check) => check_all(check, out),
+        Command::Replay(args) => rerun(args, out),
+        Command::Explore(explore) => serve(explore, out),
+    }
+}
+
+fn list(out: &mut dyn Write) -> io::Result<Outcome> {
+    writeln!(out, "Presets:")?;
+    for preset in Preset::ALL {
+        writeln!(out, "  {:20} {}", preset.name, preset.why)?;
+    }
+    writeln!(out, "\nMutants, where each is caught and by which property:")?;
+    for caught in CAUGHT {
+        let (rule, preset) = (caught.mutant.rule(), caught.preset);
+        writeln!(out, "  {rule:3} {:28} {preset:20} {}", caught.mutant, caught.property)?;
+    }
+    Ok(Outcome::Holds)
+}
+
+/// What is wrong with the arguments, in a sentence.
+type Complaint = String;
+
+impl Check {
+    fn scenarios(&self) -> Result<Vec<Scenario>, Complaint> {
+        let mutant = self.mutant.as_deref().map(mutant_named).transpose()?;
+        let settings: Vec<Setting> =
+            self.settings.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        let presets = match mutant.and_then(Caught::of) {
+            _ if !self.presets.is_empty() => {
+                self.presets.iter().map(|name| preset_named(name)).collect::<Result<_, _>>()?
+            }
+            Some(caught) => vec![caught.preset()],
+            None => Preset::ALL.iter().collect(),
+        };
+        let scenario = |preset| Scenario { preset, settings: settings.clone(), mutant };
+        let scenarios: Vec<Scenario> = presets.into_iter().map(scenario).collect();
+        match scenarios.first().map(Scenario::rules) {
+            Some(Err(no_mutants)) => Err(no_mutants.to_string()),
+            Some(Ok(_)) | None => Ok(scenarios),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            states: self.max_states,
+            memory_bytes: self.max_memory_mib << 20,
+            time: Duration::from_secs(self.max_time_s),
+        }
+    }
+}
+
+fn preset_named(name: &str) -> Result<&'static Preset, Complaint> {
+    let names = || Preset::ALL.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ");
+    Preset::named(name).ok_or_else(|| format!("there is no preset `{name}`; there are {}", names()))
+}
+
+fn mutant_named(name: &str) -> Result<Mutant, Complaint> {
+    let names = || Mutant::ALL.iter().map(|mutant| mutant.name()).collect::<Vec<_>>().join(", ");
+    Mutant::named(name).ok_or_else(|| format!("there is no mutant `{name}`; there are {}", names()))
+}
+
+fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
+    let scenarios = match check.scenarios() {
+        Ok(scenarios) => scenarios,
+        Err(complaint) => return refuse(&complaint, out),
+    };
+    if HAS_MUTANTS {
+        writeln!(out, "MUTANT BUILD")?;
+    }
+    let mut worst = Outcome::Holds;
+    let mut total = Duration::ZERO;
+    for scenario in &scenarios {
+        let covered = report::Coverage::now();
+        let (outcome, elapsed) = check_one(check, scenario, out)?;
+        covered.write(out)?;
+        worst = worst.max(outcome);
+        total += elapsed;
+        out.flush()?;
+    }
+    let verdict = match worst {
+        Outcome::Holds if check.mutant.is_some() => "the mutant is caught",
+        Outcome::Holds => "all properties hold",
+        Outcome::Violated if check.mutant.is_some() => "the mutant is not caught as declared",
+        Outcome::Violated => "NOT all properties hold",
+        Outcome::Incomplete => "incomplete",
+        Outcome::BadArguments => "nothing was done",
+    };
+    writeln!(out, "{} presets, {total:.1?}: {verdict}", scenarios.len())?;
+    Ok(worst)
+}
+
+fn check_one(
+    check: &Check,
+    scenario: &Scenario,
+    out: &mut dyn Write,
+) -> io::Result<(Outcome, Duration)> {
+    let (plan, limits) = (scenario.plan(), check.limits());
+    let rules = scenario.rules().expect("the arguments were checked");
+    report::title(scenario, out)?;
+    let mut report = if scenario.mutant.is_some() {
+        shortest(&plan, rules, limits)
+    } else {
+        let mut told = Duration::ZERO;
+        exhaust(&plan, rules, check.threads.max(1), limits, &mut |states, elapsed| {
+            if elapsed >= told + report::EVERY {
+                told = elapsed;
+                report::progress(states, elapsed, out);
+            }
+        })
+    };
+    if scenario.mutant.is_none() && matches!(report.verdict, Verdict::Violated(_)) {
+        // Depth-first traces are long: look for the nearest.
+        let nearest = shortest(&plan, rules, limits);
+        if matches!(nearest.verdict, Verdict::Violated(_)) {
+            report.verdict = nearest.verdict;
+        }
+    }
+    report::summary(scenario, &report, out)?;
+    if let (Some(file), Verdict::Violated(trace)) = (&check.save, &report.verdict) {
+        let commit = option_env!("CARTWHEEL_COMMIT").unwrap_or(env!("CARGO_PKG_VERSION"));
+        std::fs::write(file, replay::write(scenario, rules, trace, commit))?;
+        writeln!(out, "saved to {}", file.display())?;
+    }
+    Ok((judge(scenario, &report), report.elapsed))
+}
+
+/// What a report means: for a mutant it is good news that the declared property does not hold.
+fn judge(scenario: &Scenario, report: &Report) -> Outcome {
+    let vacuous = || !report::missing(scenario, report).is_empty();
+    match (&report.verdict, scenario.mutant) {
+        (Verdict::Violated(trace), Some(mutant)) => {
+            let declared = Caught::of(mutant).filter(|c| c.preset == scenario.preset.name);
+            let as_declared = declared.is_none_or(|caught| caught.property == trace.property);
+            if as_declared { Outcome::Holds } else { Outcome::Violated }
+        }
+        (Verdict::Violated(_), None) | (Verdict::Complete, Some(_)) => Outcome::Violated,
+        (Verdict::Incomplete(_), _) => Outcome::Incomplete,
+        (Verdict::Complete, None) if vacuous() => Outcome::Violated,
+        (Verdict::Complete, None) => Outcome::Holds,
+    }
+}
+
+fn rerun(args: &ReplayArgs, out: &mut dyn Write) -> io::Result<Outcome> {
+    let text = match std::fs::read_to_string(&args.file) {
+        Ok(text) => text,
+        Err(error) => return refuse(&format!("{}: {error}", args.file.display()), out),
+    };
+    let replay = match Replay::read(&text) {
+        Ok(replay) => replay,
+        Err(error) => return refuse(&format!("{}: {error}", args.file.display()), out),
+    };
+    if let Err(no_mutants) = replay.scenario.rules() {
+        return refuse(&no_mutants.to_string(), out);
+    }
+    let mut lines = Vec::new();
+    let ended = replay.run(&mut |line| lines.push(line.to_owned()));
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        writeln!(out, "{line}")?;
+    }
+    match ended {
+        Ok(world) => {
+            writeln!(out, "{world}")?;
+            let found = replay.expected.map_or("all properties hold", |property| property.name());
+            writeln!(out, "as expected: {found}")?;
+            Ok(if replay.expected.is_some() { Outcome::Violated } else { Outcome::Holds })
+        }
+        Err(error) => refuse(&error.to_string(), out),
+    }
+}
+
+fn serve(explore: &Explore, out: &mut dyn Write) -> io::Result<Outcome> {
+    let scenario = preset_named(&explore.preset).and_then(|preset| {
+        let mutant = explore.mutant.as_deref().map(mutant_named).transpose()?;
+        Ok(Scenario { preset, settings: Vec::new(), mutant })
+    });
+    let (scenario, rules) = match scenario.map(|s| (s.rules(), s)) {
+        Ok((Ok(rules), scenario)) => (scenario, rules),
+        Ok((Err(no_mutants), _)) => return refuse(&no_mutants.to_string(), out),
+        Err(complaint) => return refuse(&complaint, out),
+    };
+    let address = ("127.0.0.1", explore.port);
+    if let Err(error) = TcpListener::bind(address) {
+        let port = explore.port;
+        return refuse(&format!("port {port}: {error}; name another with --port"), out);
+    }
+    writeln!(out, "http://127.0.0.1:{}/ shows {}; end with ctrl-c", explore.port, explore.preset)?;
+    out.flush()?;
+    // It serves until the process ends.
+    drop(WorldModel::new(&scenario.plan(), rules).checker().serve(address));
+    Ok(Outcome::Holds)
+}
+
+fn refuse(complaint: &str, out: &mut dyn Write) -> io::Result<Outcome> {
+    writeln!(out, "{complaint}")?;
+    Ok(Outcome::BadArguments)
+}

@@ -1,0 +1,247 @@
+//! Exploring a plan: to the end, or breadth-first until something is wrong.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use cartwheel_protocol::rules::Rules;
+use stateright::{Checker, HasDiscoveries, Model};
+
+use crate::{
+    action::Action, hashed::Folding, model::WorldModel, property::Property, setup::Plan,
+    trace::Trace, witness::Witness, world::World,
+};
+
+/// Where an exploration gives up.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Unique worlds.
+    pub states: u64,
+    /// Resident memory of the process, in bytes.
+    pub memory_bytes: u64,
+    /// Time.
+    pub time: Duration,
+}
+
+/// How an exploration ended.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Every reachable world was judged and all is well.
+    Complete,
+    /// Something is wrong.
+    Violated(Trace),
+    /// A limit was met first: this one.
+    Incomplete(&'static str),
+}
+
+/// What an exploration found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// How many unique worlds were judged.
+    pub states: u64,
+    /// How many were generated, repetitions included.
+    pub generated: u64,
+    /// The length of the longest path that was followed.
+    pub depth: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How much the process grew, in bytes; `None` where that cannot be told.
+    pub grown_bytes: Option<u64>,
+    /// How often each witness was seen.
+    pub witnesses: Vec<(Witness, u64)>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { states: 100_000_000, memory_bytes: 8 << 30, time: Duration::from_secs(1_800) }
+    }
+}
+
+/// How often the limits are looked at.
+const PULSE: Duration = Duration::from_millis(20);
+
+/// Explores everything that can happen, depth-first, and judges every world once.
+///
+/// `progress` is told now and then how many worlds were judged.
+pub fn exhaust(
+    plan: &Plan,
+    rules: Rules,
+    threads: usize,
+    limits: Limits,
+    progress: &mut dyn FnMut(u64, Duration),
+) -> Report {
+    let before = resident_bytes();
+    let begun = Instant::now();
+    let model = WorldModel::new(plan, rules);
+    let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let mut checker = checker.spawn_dfs();
+    let handles = checker.handles();
+    let mut met = None;
+    let mut peak = before;
+    while !handles.iter().all(|handle| handle.is_finished()) {
+        std::thread::park_timeout(PULSE);
+        let (states, elapsed) = (checker.model().judged(), begun.elapsed());
+        let resident = resident_bytes();
+        peak = peak.max(resident);
+        met = met.or_else(|| limits.met(states, elapsed, resident));
+        if met.is_some() {
+            checker.model().stop();
+        }
+        progress(states, elapsed);
+    }
+    for handle in handles {
+        handle.join().expect("an explorer thread panicked");
+    }
+    let elapsed = begun.elapsed();
+    let model = checker.model();
+    let states = model.judged();
+    let generated = checker.unique_state_count() as u64;
+    let found = Property::ALL.iter().find_map(|property| {
+        let actions = checker.discovery(property.name())?.into_actions();
+        Some(Trace { actions, property: *property })
+    });
+    let verdict = match (found, met) {
+        (Some(trace), _) => Verdict::Violated(trace),
+        (None, Some(limit)) => Verdict::Incomplete(limit),
+        // The checker says that it is done; our own count must say the same.
+        (None, None) if states != generated || !checker.is_done() => {
+            Verdict::Incomplete("not every world that was found was judged")
+        }
+        (None, None) => Verdict::Complete,
+    };
+    Report {
+        verdict,
+        states,
+        generated: checker.state_count() as u64,
+        depth: checker.max_depth(),
+        elapsed,
+        grown_bytes: peak.zip(before).map(|(peak, before)| peak.saturating_sub(before)),
+        witnesses: Witness::ALL.map(|w| (w, model.witnesses.count(w))).to_vec(),
+    }
+}
+
+impl Limits {
+    fn met(&self, states: u64, elapsed: Duration, resident: Option<u64>) -> Option<&'static str> {
+        if states >= self.states {
+            Some("the limit of states")
+        } else if resident.is_some_and(|bytes| bytes >= self.memory_bytes) {
+            Some("the limit of memory")
+        } else if elapsed >= self.time {
+            Some("the limit of time")
+        } else {
+            None
+        }
+    }
+}
+
+/// How a world was first reached: from which (by number), by which of its actions.
+type Origin = (u32, u16);
+
+/// Looks breadth-first for the nearest world in which something is wrong: its trace is as short as any.
+pub fn shortest(plan: &Plan, rules: Rules, limits: Limits) -> Report {
+    let begun = Instant::now();
+    let before = resident_bytes();
+    let model = WorldModel::new(plan, rules);
+    let mut seen: HashMap<u64, (), BuildHasherDefault<Identity>> = HashMap::default();
+    let mut origins: Vec<Origin> = vec![(0, 0)];
+    let mut layer: Vec<(u32, World)> = vec![(0, model.start().clone())];
+    seen.insert(fingerprint(model.start()), ());
+    let (mut depth, mut generated) = (0, 1);
+    let mut actions = Vec::new();
+    let mut verdict = None;
+    'search: while !layer.is_empty() {
+        depth += 1;
+        let mut next = Vec::new();
+        for (number, world) in layer {
+            actions.clear();
+            world.list(&mut actions);
+            for (choice, action) in actions.iter().enumerate() {
+                let mut after = world.clone();
+                after.apply(*action, &mut &model.witnesses);
+                generated += 1;
+                let Entry::Vacant(vacant) = seen.entry(fingerprint(&after)) else { continue };
+                vacant.insert(());
+                let reached = origins.len() as u32;
+                origins.push((number, choice as u16));
+                if let Some(property) = after.violation() {
+                    let actions = way_to(model.start(), &origins, reached);
+                    verdict = Some(Verdict::Violated(Trace { actions, property }));
+                    break 'search;
+                }
+                next.push((reached, after));
+            }
+        }
+        let states = origins.len() as u64;
+        if let Some(limit) = limits.met(states, begun.elapsed(), resident_bytes()) {
+            verdict = Some(Verdict::Incomplete(limit));
+            break;
+        }
+        layer = next;
+    }
+    let grown = resident_bytes().zip(before).map(|(now, before)| now.saturating_sub(before));
+    Report {
+        verdict: verdict.unwrap_or(Verdict::Complete),
+        states: origins.len() as u64,
+        generated,
+        depth,
+        elapsed: begun.elapsed(),
+        grown_bytes: grown,
+        witnesses: Witness::ALL.map(|w| (w, model.witnesses.count(w))).to_vec(),
+    }
+}
+
+/// The actions that lead from the start to a world.
+fn way_to(start: &World, origins: &[Origin], reached: u32) -> Vec<Action> {
+    let mut choices = Vec::new();
+    let mut at = reached;
+    while at != 0 {
+        let (before, choice) = origins[at as usize];
+        choices.push(choice);
+        at = before;
+    }
+    let mut world = start.clone();
+    let forwards = choices.into_iter().rev();
+    forwards
+        .map(|choice| {
+            let action = world.enabled()[usize::from(choice)];
+            world.apply(action, &mut ());
+            action
+        })
+        .collect()
+}
+
+fn fingerprint(world: &World) -> u64 {
+    let mut hasher = Folding::default();
+    world.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Fingerprints are hashes already.
+#[derive(Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only fingerprints are looked up");
+    }
+
+    fn write_u64(&mut self, fingerprint: u64) {
+        self.0 = fingerprint;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The resident memory of this process, where `/proc` tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1_024)
+}

@@ -1,0 +1,239 @@
+//! Where the properties are judged.
+
+use cartwheel_protocol::{
+    Ticket,
+    id::AddId,
+    key::RecordKey,
+    limits,
+    object::{Entry, Object},
+};
+
+use crate::{
+    client::Op,
+    ghost::{Fact, Status, id_of},
+    property::Property,
+    witness::{Observer, Witness},
+    world::World,
+};
+
+impl World {
+    /// The property that does not hold here, if there is one.
+    pub fn violation(&self) -> Option<Property> {
+        Property::ALL.into_iter().find(|property| self.breaks(*property))
+    }
+
+    /// Whether a property does not hold here.
+    pub fn breaks(&self, property: Property) -> bool {
+        let when_quiet = || self.is_quiet() && self.violated_when_quiet() == Some(property);
+        self.ghost.violated == Some(property)
+            || match property {
+                Property::AcknowledgedIsDurable => !self.acknowledged_is_durable(),
+                Property::OwnersAreEqualWhenQuiet
+                | Property::CancelledStaysCancelled
+                | Property::OneReplyPerRequest => when_quiet(),
+                Property::NothingFromNowhere
+                | Property::DotNamesOneValue
+                | Property::AddShownOnce
+                | Property::NoResurrectedSibling
+                | Property::StrictReadsSeeStrictWrites
+                | Property::LimitsHold
+                | Property::ForeignContextsAreRefused => false,
+            }
+    }
+
+    /// Every acknowledged write is on w disks, less those lost since it was invoked.
+    fn acknowledged_is_durable(&self) -> bool {
+        let acknowledged = self.ghost.facts().filter(|(_, f)| f.status == Status::Acknowledged);
+        let mut asked = acknowledged.map(|(op, fact)| {
+            let lost = self.ghost.lost - fact.lost_before;
+            (op, usize::from(self.need(op).saturating_sub(lost)))
+        });
+        asked.all(|(op, need)| self.holders(op, self.hosts.len()) >= need)
+    }
+
+    fn violated_when_quiet(&self) -> Option<Property> {
+        if self.clients.iter().any(|client| !client.attempts.is_empty()) {
+            return Some(Property::OneReplyPerRequest);
+        }
+        let owners = || self.hosts.iter().take(self.setup.owners()).filter(|host| !host.out);
+        for key in &self.setup.keys {
+            let object = |host: &crate::host::Host| {
+                let record = host.disk.durable_cell(key).and_then(|cell| cell.record());
+                record.map(|record| record.object.clone())
+            };
+            let mut copies = owners().map(|host| object(host).unwrap_or_default());
+            let first = copies.next()?;
+            if copies.any(|copy| copy != first) {
+                return Some(Property::OwnersAreEqualWhenQuiet);
+            }
+            let named = |(_, fact): &(Op, &Fact)| {
+                fact.status == Status::Acknowledged
+                    && first.additions().iter().any(|a| self.is_back(fact, a.add_id))
+            };
+            if self.ghost.facts().any(|fact| named(&fact)) {
+                return Some(Property::CancelledStaysCancelled);
+            }
+        }
+        None
+    }
+
+    /// Whether an addition that is shown was cancelled, within what a cart remembers. Beyond that only an entry
+    /// that reaches a copy later may return, and not to a reader of every owner.
+    fn is_back(&self, fact: &Fact, shown: AddId) -> bool {
+        let bound = self.setup.bucket.cancelled_bound as usize;
+        let remembered = self.ghost.newer_cancelled(shown) < bound || fact.reaches;
+        fact.cancels.contains(&shown) && remembered
+    }
+
+    /// Ends a step of a node: what it wrote becomes one batch and is judged.
+    pub(crate) fn close(&mut self, at: usize, tickets: Vec<Ticket>, observer: &mut impl Observer) {
+        let host = &self.hosts[at];
+        let dropped = host.disk.would_drop_a_hint();
+        let forgot = host.disk.would_forget_a_cancel();
+        let Some(batch) = self.hosts[at].make_mut().disk.close(tickets) else { return };
+        if dropped {
+            observer.note(Witness::HintDelivered);
+        }
+        if forgot {
+            observer.note(Witness::CancelledBound);
+        }
+        for (key, record) in batch.records() {
+            if !self.is_sound(&record.object) {
+                self.ghost.make_mut().violate(Property::LimitsHold);
+            }
+            self.judge_entries(&record.object, observer);
+            if let Some(own) = record.own
+                && own.actor.n > 1
+                && self.setup.keys.first().is_some_and(|first: &RecordKey| first == key)
+            {
+                observer.note(Witness::FreshActor);
+            }
+        }
+    }
+
+    fn is_sound(&self, object: &Object) -> bool {
+        object.cancelled().len() <= self.setup.bucket.cancelled_bound as usize
+            && object.entries().len() <= limits::MAX_SIBLINGS
+            && object.entries().iter().all(|(dot, _)| object.seen().covers(*dot))
+    }
+
+    /// Each entry was asked for, and its dot names nothing else.
+    fn judge_entries(&mut self, object: &Object, observer: &mut impl Observer) {
+        for (dot, entry) in object.entries() {
+            let id = id_of(entry);
+            match self.ghost.named(*dot) {
+                Some(named) if named == id => {}
+                Some(_) => self.ghost.make_mut().violate(Property::DotNamesOneValue),
+                None => {
+                    if self.ghost.dots_of(id).next().is_some() {
+                        observer.note(Witness::TwoDots);
+                    }
+                    self.ghost.make_mut().name(*dot, id);
+                }
+            }
+            if !self.was_asked_for(entry) {
+                self.ghost.make_mut().violate(Property::NothingFromNowhere);
+            }
+        }
+    }
+
+    fn was_asked_for(&self, entry: &Entry) -> bool {
+        let Some(op) = Op::of(id_of(entry)) else { return false };
+        let asked = self.ghost.fact(op).is_some_and(|fact| fact.status != Status::Refused);
+        asked
+            && match entry {
+                Entry::Value(value) => *value.bytes == *op.to_string().as_bytes(),
+                Entry::Addition(addition) => &*addition.sku == "milk" && addition.quantity == 1,
+            }
+    }
+
+    /// A write was refused for good: no disk may hold anything of it.
+    pub(crate) fn judge_refused(&mut self, op: Op, _observer: &mut impl Observer) {
+        let stored = self.hosts.iter().any(|host| {
+            let cells = self.setup.keys.iter().filter_map(|key| host.disk.cell(key));
+            let mut records = cells.filter_map(|cell| cell.record());
+            records.any(|r| r.object.entries().iter().any(|(_, e)| id_of(e) == op.id()))
+        });
+        if stored {
+            self.ghost.make_mut().violate(Property::NothingFromNowhere);
+        }
+    }
+
+    /// A client is shown an object.
+    pub(crate) fn judge_read(
+        &mut self,
+        op: Op,
+        object: &Object,
+        (owners, fallbacks): (u8, u8),
+        observer: &mut impl Observer,
+    ) {
+        self.note_read(object, fallbacks, observer);
+        if usize::from(owners) > self.setup.owners() {
+            self.ghost.make_mut().violate(Property::LimitsHold);
+        }
+        if !object.entries().iter().all(|(_, entry)| self.was_asked_for(entry)) {
+            self.ghost.make_mut().violate(Property::NothingFromNowhere);
+        }
+        if !shows_once(object) {
+            self.ghost.make_mut().violate(Property::AddShownOnce);
+        }
+        let client = &self.clients[usize::from(op.client)];
+        let current = client.current.as_ref().filter(|current| current.step == op.step);
+        let Some(before) = current.map(|current| current.before) else { return };
+        if self.is_strict(op) && before != 0 {
+            observer.note(Witness::StrictReadAfterWrite);
+            if let Some(property) = self.judge_strict(self.key_of(op), before, object) {
+                self.ghost.make_mut().violate(property);
+            }
+        }
+    }
+
+    /// What a strict read owes to the strict writes that were acknowledged before it.
+    fn judge_strict(&self, key: u8, before: u64, object: &Object) -> Option<Property> {
+        let earlier = |op: Op| before & op.bit() != 0 && self.key_of(op) == key;
+        for (op, fact) in self.ghost.facts().filter(|(op, _)| earlier(*op)) {
+            let task = &self.setup.clients[usize::from(op.client)].tasks[usize::from(op.step)];
+            if task.what.is_entry() && !self.ghost.accounts_for(object, op.id()) {
+                return Some(Property::StrictReadsSeeStrictWrites);
+            }
+            for (_, entry) in object.entries() {
+                let id = id_of(entry);
+                if self.is_back(fact, AddId(id)) {
+                    return Some(Property::CancelledStaysCancelled);
+                }
+                if self.ghost.dots_of(id).any(|dot| fact.removes.covers(dot)) {
+                    return Some(Property::NoResurrectedSibling);
+                }
+            }
+        }
+        None
+    }
+
+    fn note_read(&self, object: &Object, fallbacks: u8, observer: &mut impl Observer) {
+        if object.values().len() > 1 {
+            observer.note(Witness::Siblings);
+        }
+        if fallbacks > 0 {
+            observer.note(Witness::FallbackRead);
+        }
+        if object.cancelled().iter().any(|id| self.ghost.dots_of(id.0).next().is_some()) {
+            observer.note(Witness::Cancelled);
+        }
+        let live = |id: u128| object.entries().iter().any(|(_, entry)| id_of(entry) == id);
+        let covered = |op: Op| self.ghost.dots_of(op.id()).any(|dot| object.seen().covers(dot));
+        if self.ghost.facts().any(|(op, _)| !live(op.id()) && covered(op)) {
+            observer.note(Witness::Replaced);
+        }
+    }
+}
+
+/// Whether no addition is shown twice and none under one id in two forms.
+fn shows_once(object: &Object) -> bool {
+    let additions = object.additions();
+    let distinct = additions.windows(2).all(|pair| pair[0].add_id < pair[1].add_id);
+    let same = object.entries().iter().all(|(_, entry)| match entry {
+        Entry::Value(_) => true,
+        Entry::Addition(added) => additions.contains(&added),
+    });
+    distinct && same
+}

@@ -1,0 +1,122 @@
+//! A preset as a stateright model: thin, all that matters is in [`World`].
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use cartwheel_protocol::rules::Rules;
+use stateright::{Model, Path, Property as Always};
+
+use crate::{
+    action::Action,
+    chart,
+    property::Property,
+    setup::Plan,
+    trace::Lines,
+    witness::{Witness, Witnesses},
+    world::World,
+};
+
+/// What stateright explores. It counts for itself, so that nobody need trust the checker's own account.
+#[derive(Debug)]
+pub struct WorldModel {
+    start: World,
+    /// What happened on the way, outside all state.
+    pub(crate) witnesses: Witnesses,
+    /// How many unique worlds were judged.
+    judged: AtomicU64,
+    /// Set to end an exploration early: no world has successors from then on.
+    stop: AtomicBool,
+}
+
+impl WorldModel {
+    /// A model of a plan under these rules.
+    pub fn new(plan: &Plan, rules: Rules) -> Self {
+        Self {
+            start: World::new(plan, rules),
+            witnesses: Witnesses::default(),
+            judged: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Where every path begins.
+    pub fn start(&self) -> &World {
+        &self.start
+    }
+
+    /// How many unique worlds were judged so far.
+    pub fn judged(&self) -> u64 {
+        self.judged.load(Ordering::Relaxed)
+    }
+
+    /// Ends the exploration: what is pending is judged and not continued.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was ended early.
+    pub fn was_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Model for WorldModel {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![self.start.clone()]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        if !self.was_stopped() {
+            world.list(actions);
+        }
+    }
+
+    fn next_state(&self, before: &World, action: Action) -> Option<World> {
+        let mut world = before.clone();
+        world.apply(action, &mut &self.witnesses);
+        Some(world)
+    }
+
+    fn format_step(&self, before: &World, action: Action) -> Option<String> {
+        let mut world = before.clone();
+        let mut lines = Lines::default();
+        world.apply(action, &mut lines);
+        Some(format!("{}\n{world}", lines.text()))
+    }
+
+    fn as_svg(&self, path: Path<World, Action>) -> Option<String> {
+        Some(chart::draw(&self.start, &path.into_actions()))
+    }
+
+    fn properties(&self) -> Vec<Always<Self>> {
+        let conditions: [fn(&Self, &World) -> bool; Property::ALL.len()] = [
+            holds::<0>,
+            holds::<1>,
+            holds::<2>,
+            holds::<3>,
+            holds::<4>,
+            holds::<5>,
+            holds::<6>,
+            holds::<7>,
+            holds::<8>,
+            holds::<9>,
+            holds::<10>,
+        ];
+        let named = Property::ALL.iter().zip(conditions);
+        named.map(|(property, holds)| Always::always(property.name(), holds)).collect()
+    }
+}
+
+/// Stateright's properties are plain functions: one for each of ours, made from its number.
+fn holds<const NUMBER: usize>(model: &WorldModel, world: &World) -> bool {
+    if NUMBER == 0 {
+        // The first property is asked once for each unique world.
+        model.judged.fetch_add(1, Ordering::Relaxed);
+        if world.is_quiet() && world.is_finished() {
+            model.witnesses.add(Witness::Quiet);
+        }
+    }
+    !world.breaks(Property::ALL[NUMBER])
+}

@@ -1,0 +1,78 @@
+//! What must hold in every world.
+
+use std::fmt;
+
+/// A property by its name. Those about replies are judged when the reply is heard, those about records when
+/// they are written, the others in every world.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Property {
+    /// Every acknowledged write is durable on at least w distinct disks, less those lost since its invocation:
+    /// as an entry, or gone after a client that had seen it asked for that.
+    AcknowledgedIsDurable,
+    /// What is stored or shown was asked for by a client and not refused.
+    NothingFromNowhere,
+    /// No dot ever names two entries.
+    DotNamesOneValue,
+    /// A read shows an addition once, as it was made.
+    AddShownOnce,
+    /// An addition that an acknowledged strict cancel named is in no later strict read, and one that any
+    /// acknowledged cancel named is at no owner when quiet (within the bound of `cancelled`).
+    CancelledStaysCancelled,
+    /// A value that an acknowledged strict put replaced is in no later strict read.
+    NoResurrectedSibling,
+    /// A strict read accounts for every strict write that was acknowledged before it began.
+    StrictReadsSeeStrictWrites,
+    /// When quiet, all owners hold the same.
+    OwnersAreEqualWhenQuiet,
+    /// No record, reply or table outgrows its limit.
+    LimitsHold,
+    /// A request with another key's context is refused.
+    ForeignContextsAreRefused,
+    /// Each request gets one reply, at the latest when quiet.
+    OneReplyPerRequest,
+}
+
+impl Property {
+    /// All of them, in the order in which they are reported.
+    pub const ALL: [Self; 11] = [
+        Self::AcknowledgedIsDurable,
+        Self::NothingFromNowhere,
+        Self::DotNamesOneValue,
+        Self::AddShownOnce,
+        Self::CancelledStaysCancelled,
+        Self::NoResurrectedSibling,
+        Self::StrictReadsSeeStrictWrites,
+        Self::OwnersAreEqualWhenQuiet,
+        Self::LimitsHold,
+        Self::ForeignContextsAreRefused,
+        Self::OneReplyPerRequest,
+    ];
+
+    /// Its name in reports and replay files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcknowledgedIsDurable => "acknowledged is durable",
+            Self::NothingFromNowhere => "nothing from nowhere",
+            Self::DotNamesOneValue => "a dot names one value",
+            Self::AddShownOnce => "an add_id is shown once",
+            Self::CancelledStaysCancelled => "cancelled stays cancelled",
+            Self::NoResurrectedSibling => "no resurrected sibling",
+            Self::StrictReadsSeeStrictWrites => "strict reads see strict writes",
+            Self::OwnersAreEqualWhenQuiet => "when quiet, owners are equal",
+            Self::LimitsHold => "limits hold",
+            Self::ForeignContextsAreRefused => "foreign contexts are refused",
+            Self::OneReplyPerRequest => "one reply per request",
+        }
+    }
+
+    /// The property of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|property| property.name() == name)
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,101 @@
+//! What an exploration found, as tables.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use cartwheel_protocol::rules::{Mutant, coverage};
+
+use crate::{
+    explore::{Report, Verdict},
+    replay::Scenario,
+    witness::Witness,
+    world::World,
+};
+
+/// How often progress is told.
+pub(crate) const EVERY: Duration = Duration::from_secs(2);
+
+pub(crate) fn title(scenario: &Scenario, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "{}", scenario.preset.name)?;
+    for setting in &scenario.settings {
+        write!(out, " {setting}")?;
+    }
+    if let Some(mutant) = scenario.mutant {
+        write!(out, " with {mutant}")?;
+    }
+    writeln!(out, ": {}", scenario.preset.why)?;
+    out.flush()
+}
+
+/// One line of progress. It is only for the eye: that it cannot be written stops nothing.
+pub(crate) fn progress(states: u64, elapsed: Duration, out: &mut dyn Write) {
+    let told = writeln!(out, "  … {states} states, {elapsed:.0?}, {:.0}/s", rate(states, elapsed));
+    drop(told.and_then(|()| out.flush()));
+}
+
+/// The numbers, the witnesses, and the trace if something is wrong.
+pub(crate) fn summary(scenario: &Scenario, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let Report { states, generated, depth, elapsed, .. } = report;
+    let per_second = rate(*states, *elapsed);
+    let bytes = report.grown_bytes.map(|bytes| bytes / (*states).max(1));
+    let bytes = bytes.map_or_else(|| "unknown".into(), |bytes| bytes.to_string());
+    writeln!(
+        out,
+        "  {states} states ({generated} generated), depth {depth}, {elapsed:.2?}, \
+         {per_second:.0} states/s, {bytes} bytes/state"
+    )?;
+    for (witness, count) in report.witnesses.iter().filter(|(_, count)| *count > 0) {
+        writeln!(out, "  {count:>12} × {witness}")?;
+    }
+    match &report.verdict {
+        Verdict::Complete => {
+            writeln!(out, "  explored to the end: all properties hold")?;
+            for witness in missing(scenario, report) {
+                writeln!(out, "  but it shows nothing: never seen: {witness}")?;
+            }
+        }
+        Verdict::Incomplete(limit) => {
+            writeln!(out, "  INCOMPLETE: {limit} was met; nothing wrong until then")?;
+        }
+        Verdict::Violated(trace) => {
+            let steps = trace.actions.len();
+            writeln!(out, "  VIOLATED: {} ({steps} steps)", trace.property)?;
+            let rules = scenario.rules().map_err(io::Error::other)?;
+            writeln!(out, "{}", trace.story(&World::new(&scenario.plan(), rules)))?;
+        }
+    }
+    Ok(())
+}
+
+/// The witnesses that the preset needs and that were not seen.
+pub(crate) fn missing(scenario: &Scenario, report: &Report) -> Vec<Witness> {
+    let seen = |witness: &Witness| report.witnesses.iter().any(|(w, n)| w == witness && *n > 0);
+    scenario.preset.needs.iter().copied().filter(|witness| !seen(witness)).collect()
+}
+
+fn rate(states: u64, elapsed: Duration) -> f64 {
+    states as f64 / elapsed.as_secs_f64().max(1e-6)
+}
+
+/// How often the core asked for each rule, at some moment.
+pub(crate) struct Coverage(Vec<Option<u64>>);
+
+impl Coverage {
+    pub(crate) fn now() -> Self {
+        Self(Mutant::ALL.iter().map(|mutant| coverage(*mutant)).collect())
+    }
+
+    /// The rules that were asked for since.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let since = Mutant::ALL
+            .iter()
+            .zip(&self.0)
+            .filter_map(|(mutant, before)| Some((*mutant, coverage(*mutant)? - (*before)?)));
+        for (mutant, count) in since.filter(|(_, count)| *count > 0) {
+            writeln!(out, "  {count:>12} asked of {} (against {mutant})", mutant.rule())?;
+        }
+        Ok(())
+    }
+}

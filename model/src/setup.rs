@@ -1,0 +1,315 @@
+//! What one exploration is about: the cluster, what its clients do, and how many faults may happen.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use cartwheel_protocol::{
+    Config,
+    bucket::{Bucket, BucketName, Kind},
+    id::{ClusterId, NodeId, Zone},
+    key::{Key, Partitions, RecordKey},
+    layout::{Layout, Member},
+    rules::Rules,
+    view::View,
+};
+
+use crate::client::Script;
+
+/// The knobs of a preset. Nodes are counted from zero in the order of the key's preference list: first
+/// the owners, then the fallbacks.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many owners a key has.
+    pub owners: u8,
+    /// How many more nodes there are.
+    pub others: u8,
+    /// What the keys hold.
+    pub kind: Kind,
+    /// The quorums of requests that do not say: `(r, w)`.
+    pub quorums: (u8, u8),
+    /// The strict quorums `(Rs, Ws)`.
+    pub strict: (u8, u8),
+    /// How many cancelled add_ids a cart remembers.
+    pub cancelled_bound: u32,
+    /// How many keys the clients use.
+    pub keys: u8,
+    /// How many requests a node takes at once.
+    pub max_pending: usize,
+    /// What each client does.
+    pub clients: Vec<Script>,
+    /// How often each kind of fault may happen.
+    pub budgets: Budgets,
+    /// Who may come to suspect whom.
+    pub suspicions: Vec<(u8, u8)>,
+    /// Who suspects whom at the start.
+    pub suspected: Vec<(u8, u8)>,
+    /// Who may crash; empty for everybody.
+    pub crashing: Vec<u8>,
+    /// Whose disk may be wiped or damaged; empty for everybody.
+    pub losing: Vec<u8>,
+}
+
+/// A plan that was worked out: immutable, shared by all worlds of an exploration.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Setup {
+    /// The one view.
+    pub(crate) view: Arc<View>,
+    /// What every replica is configured with.
+    pub(crate) config: Arc<Config>,
+    /// The bucket of all keys.
+    pub(crate) bucket: Bucket,
+    /// The keys, each with its place.
+    pub(crate) keys: Vec<RecordKey>,
+    /// All nodes, in the order of the preference list, which is also that of their ids.
+    pub(crate) nodes: Vec<NodeId>,
+    pub(crate) clients: Vec<Script>,
+    pub(crate) suspicions: Vec<(u8, u8)>,
+    pub(crate) suspected: Vec<(u8, u8)>,
+    pub(crate) crashing: Vec<u8>,
+    pub(crate) losing: Vec<u8>,
+}
+
+/// A kind of event that happens a limited number of times.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Budget {
+    /// A process dies and loses what was not synced.
+    Crash,
+    /// A disk is lost for good.
+    Wipe,
+    /// A record's checksum fails.
+    Damage,
+    /// A message is delivered and stays in flight.
+    Duplicate,
+    /// A node comes to suspect another.
+    Suspect,
+    /// A client tries elsewhere while its first attempt is in flight.
+    Retry,
+    /// A client's deadline passes.
+    Deadline,
+    /// An owner is silent for so long that a fallback is asked, or a forwarded request is given up.
+    Silence,
+    /// A node hands over what it holds for others.
+    Handoff,
+}
+
+/// How often each kind of event may still happen.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Budgets([u8; Budget::ALL.len()]);
+
+impl Budget {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Crash,
+        Self::Wipe,
+        Self::Damage,
+        Self::Duplicate,
+        Self::Suspect,
+        Self::Retry,
+        Self::Deadline,
+        Self::Silence,
+        Self::Handoff,
+    ];
+
+    /// Its name in `--set` and in replay files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Wipe => "wipe",
+            Self::Damage => "damage",
+            Self::Duplicate => "duplicate",
+            Self::Suspect => "suspect",
+            Self::Retry => "retry",
+            Self::Deadline => "deadline",
+            Self::Silence => "silence",
+            Self::Handoff => "handoff",
+        }
+    }
+}
+
+impl Budgets {
+    /// What is left of one kind.
+    pub fn left(self, kind: Budget) -> u8 {
+        self.0[kind as usize]
+    }
+
+    /// The same with `count` of one kind.
+    #[must_use]
+    pub fn with(mut self, kind: Budget, count: u8) -> Self {
+        self.0[kind as usize] = count;
+        self
+    }
+
+    /// Takes one of a kind, if there is one left.
+    pub(crate) fn spend(&mut self, kind: Budget) -> bool {
+        let left = &mut self.0[kind as usize];
+        let enough = *left > 0;
+        *left = left.saturating_sub(1);
+        enough
+    }
+}
+
+/// One `--set`: how often something may happen, in place of what the preset says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Setting {
+    /// What.
+    pub budget: Budget,
+    /// How often, 0 to 255.
+    pub count: u8,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = || Budget::ALL.map(Budget::name).join(", ");
+        let (name, count) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=COUNT"))?;
+        let budget = Budget::ALL.into_iter().find(|budget| budget.name() == name);
+        let budget =
+            budget.ok_or_else(|| format!("there is no budget `{name}`; there are {}", names()))?;
+        let count = count.parse().map_err(|_| format!("`{count}` is not a count from 0 to 255"))?;
+        Ok(Self { budget, count })
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.budget.name(), self.count)
+    }
+}
+
+impl Plan {
+    /// A plan for `owners` owners and `others` more nodes, one key, majorities, no clients and no faults.
+    pub fn new(owners: u8, others: u8, kind: Kind) -> Self {
+        let majority = owners / 2 + 1;
+        Self {
+            owners,
+            others,
+            kind,
+            quorums: (majority, majority),
+            strict: (majority, majority),
+            cancelled_bound: Bucket::CANCELLED_BOUND,
+            keys: 1,
+            max_pending: 16,
+            clients: Vec::new(),
+            budgets: Budgets::default(),
+            suspicions: Vec::new(),
+            suspected: Vec::new(),
+            crashing: Vec::new(),
+            losing: Vec::new(),
+        }
+    }
+
+    /// The same with one more client.
+    #[must_use]
+    pub fn client(mut self, script: Script) -> Self {
+        self.clients.push(script);
+        self
+    }
+
+    /// The same with a budget.
+    #[must_use]
+    pub fn may(mut self, kind: Budget, count: u8) -> Self {
+        self.budgets = self.budgets.with(kind, count);
+        self
+    }
+}
+
+const CLUSTER: ClusterId = ClusterId(1);
+
+impl Setup {
+    /// Works a plan out. `rules` are what the replicas go by.
+    pub fn new(plan: &Plan, rules: Rules) -> Self {
+        let (strict_r, strict_w) = plan.strict;
+        let (r, w) = plan.quorums;
+        let name = BucketName::new("b").expect("a valid bucket name");
+        let bucket = Bucket {
+            strict_r,
+            strict_w,
+            r,
+            w,
+            cancelled_bound: plan.cancelled_bound,
+            ..Bucket::new(name.clone(), plan.kind, plan.owners)
+        };
+        let (view, nodes) = view_in_order(usize::from(plan.owners + plan.others), &bucket);
+        let names = ["k", "l", "m"];
+        let keys = names.iter().take(usize::from(plan.keys));
+        let keys = keys.map(|key| view.place(Key::new(name.clone(), key.as_bytes()))).collect();
+        let mut config = Config::new(CLUSTER);
+        config.max_pending = plan.max_pending;
+        config.rules = rules;
+        Self {
+            view,
+            config: Arc::new(config),
+            bucket,
+            keys,
+            nodes,
+            clients: plan.clients.clone(),
+            suspicions: plan.suspicions.clone(),
+            suspected: plan.suspected.clone(),
+            crashing: plan.crashing.clone(),
+            losing: plan.losing.clone(),
+        }
+    }
+
+    /// How many of the nodes, from the first on, own the keys.
+    pub(crate) fn owners(&self) -> usize {
+        usize::from(self.bucket.n)
+    }
+
+    /// Where a node stands among [`Setup::nodes`].
+    pub(crate) fn index(&self, node: NodeId) -> usize {
+        self.nodes.binary_search(&node).expect("messages go to members only")
+    }
+}
+
+/// A view of one partition whose preference list ascends with the ids, so that traces are easy to read: the
+/// first ids that happen to fall so.
+fn view_in_order(count: usize, bucket: &Bucket) -> (Arc<View>, Vec<NodeId>) {
+    let one = Partitions::new(1).expect("one is a power of two");
+    for ids in 0_u32..1 << 15 {
+        let nodes: Vec<NodeId> =
+            (0..15).filter(|bit| ids >> bit & 1 == 1).map(|bit| NodeId(bit + 1)).collect();
+        if nodes.len() != count {
+            continue;
+        }
+        let members = nodes.iter().map(|id| member(*id));
+        let layout = Layout::form(members, one, [bucket.clone()]).expect("a tiny layout is valid");
+        let view = View::new(Arc::new(layout));
+        let partition = one.iter().next().expect("there is one partition");
+        let fallbacks = view.fallbacks(partition, bucket.n).iter();
+        if view.owners(partition, bucket.n).iter().chain(fallbacks).eq(&nodes) {
+            return (Arc::new(view), nodes);
+        }
+    }
+    unreachable!("some choice of {count} of 15 ids has an ascending preference list")
+}
+
+fn member(id: NodeId) -> Member {
+    let name: Arc<str> = id.to_string().into();
+    Member { id, name: name.clone(), address: name, zone: Zone(Arc::from("z")), weight: 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_stand_in_the_order_of_the_preference_list() {
+        for (owners, others) in [(1, 1), (2, 1), (3, 0), (3, 1), (2, 2)] {
+            let setup = Setup::new(&Plan::new(owners, others, Kind::Register), Rules::sound());
+            let owned = setup.view.owners(setup.keys[0].partition, owners);
+            assert_eq!(owned, &setup.nodes[..usize::from(owners)]);
+            assert_eq!(setup.nodes.len(), usize::from(owners + others));
+        }
+    }
+
+    #[test]
+    fn a_setting_names_a_budget_and_a_count() {
+        let setting = Setting { budget: Budget::Crash, count: 2 };
+        assert_eq!("crash=2".parse(), Ok(setting));
+        assert_eq!(setting.to_string(), "crash=2");
+        for wrong in ["crash", "crash=300", "crush=1"] {
+            assert!(wrong.parse::<Setting>().is_err(), "{wrong}");
+        }
+    }
+}

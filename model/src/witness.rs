@@ -1,0 +1,160 @@
+//! Witnesses: events that a preset must show at least once, so that no exploration is vacuous.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use cartwheel_protocol::{Effect, Input, id::NodeId};
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Witness {
+    /// A write was acknowledged.
+    Acknowledged,
+    /// A write was acknowledged while fewer than w owners held it: fallbacks made up for them.
+    FallbackCounted,
+    /// A read showed more than one value.
+    Siblings,
+    /// A strict read began after a strict write was acknowledged, and was answered.
+    StrictReadAfterWrite,
+    /// A read that fallbacks answered too was answered.
+    FallbackRead,
+    /// A hint was delivered and dropped.
+    HintDelivered,
+    /// A crash lost something that was not synced.
+    CrashLost,
+    /// A crash kept something that was not synced.
+    CrashKept,
+    /// A crashed node started again.
+    Restarted,
+    /// A disk was wiped that held something.
+    DiskLost,
+    /// A record was damaged.
+    Damaged,
+    /// A message was delivered twice.
+    Duplicated,
+    /// Two attempts of one operation were acknowledged.
+    RetriedTwice,
+    /// One entry was coordinated twice.
+    TwoDots,
+    /// A cancelled addition was missing from a later read.
+    Cancelled,
+    /// A value was missing from a read after a later put replaced it.
+    Replaced,
+    /// A node opened a second actor for a key within one run.
+    FreshActor,
+    /// A cart forgot the oldest of its cancelled add_ids.
+    CancelledBound,
+    /// A request with a foreign context was refused.
+    ForeignRefused,
+    /// A request was refused because too many were under way.
+    Overloaded,
+    /// A client was told that the outcome is unknown.
+    Unavailable,
+    /// A read repaired what was changed by somebody else meanwhile, or just a stale copy: an owner that was
+    /// behind holds what a client was told.
+    SlotsAll,
+    /// All was quiet after the last task.
+    Quiet,
+}
+
+impl Witness {
+    /// All of them, in the order in which they are reported.
+    pub const ALL: [Self; 23] = [
+        Self::Acknowledged,
+        Self::FallbackCounted,
+        Self::Siblings,
+        Self::StrictReadAfterWrite,
+        Self::FallbackRead,
+        Self::HintDelivered,
+        Self::CrashLost,
+        Self::CrashKept,
+        Self::Restarted,
+        Self::DiskLost,
+        Self::Damaged,
+        Self::Duplicated,
+        Self::RetriedTwice,
+        Self::TwoDots,
+        Self::Cancelled,
+        Self::Replaced,
+        Self::FreshActor,
+        Self::CancelledBound,
+        Self::ForeignRefused,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::SlotsAll,
+        Self::Quiet,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "a write is acknowledged",
+            Self::FallbackCounted => "w is met by a fallback",
+            Self::Siblings => "siblings are shown",
+            Self::StrictReadAfterWrite => "a strict read follows a strict write",
+            Self::FallbackRead => "a fallback answers a read",
+            Self::HintDelivered => "a hint is delivered",
+            Self::CrashLost => "a crash loses a batch",
+            Self::CrashKept => "a crash keeps a batch",
+            Self::Restarted => "a node restarts",
+            Self::DiskLost => "a disk is lost",
+            Self::Damaged => "a record is damaged",
+            Self::Duplicated => "a message arrives twice",
+            Self::RetriedTwice => "both attempts are acknowledged",
+            Self::TwoDots => "an entry is coordinated twice",
+            Self::Cancelled => "a cancelled addition is gone",
+            Self::Replaced => "a replaced value is gone",
+            Self::FreshActor => "a node opens a second actor",
+            Self::CancelledBound => "a cart forgets a cancelled id",
+            Self::ForeignRefused => "a foreign context is refused",
+            Self::Overloaded => "a node is overloaded",
+            Self::Unavailable => "an outcome is unknown",
+            Self::SlotsAll => "all slots are filled at the reply",
+            Self::Quiet => "all is quiet at the end",
+        }
+    }
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who watches a world change.
+pub trait Observer {
+    /// A replica is about to take an input.
+    fn input(&mut self, _at: NodeId, _input: &Input) {}
+
+    /// A replica wants something done.
+    fn effect(&mut self, _at: NodeId, _effect: &Effect) {}
+
+    /// Something worth counting happened.
+    fn note(&mut self, _witness: Witness) {}
+}
+
+/// Nobody watches.
+impl Observer for () {}
+
+/// Counts witnesses, from any thread.
+#[derive(Debug, Default)]
+pub struct Witnesses([AtomicU64; Witness::ALL.len()]);
+
+impl Witnesses {
+    /// How often something happened.
+    pub fn count(&self, witness: Witness) -> u64 {
+        self.0[witness as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, witness: Witness) {
+        self.0[witness as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Observer for &Witnesses {
+    fn note(&mut self, witness: Witness) {
+        self.add(witness);
+    }
+}
