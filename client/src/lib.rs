@@ -15,17 +15,32 @@
 //! tarpc writes a tracing span for every call; run with the filter `tarpc=warn`
 //! ([`TARPC_LOG_FILTER`]), for its spans cost about as much as the calls.
 
+mod cart;
+mod client;
 pub mod codec;
+mod connection;
+mod error;
 pub mod handshake;
 mod identity;
 mod peers;
 mod pieces;
+mod resolver;
+mod route;
 mod server;
 pub mod service;
+mod values;
 
+pub use cart::{Added, Cart, Item, Removed, Shown};
+pub use client::{Client, ClientConfig};
+pub use connection::{Attempt, Connecting, Connection};
+pub use error::{Doubt, Error};
 pub use identity::{Identity, Limits};
 pub use peers::{Closed, Dropped, PeerCounts, PeerEvents, PeerTransport, TcpPeers};
+pub use resolver::{Resolved, Resolver};
 pub use server::{NodeService, Overloaded, Server, ServerCounts};
+pub use values::{
+    Ask, Context, Found, Options, Written, add_id_text, new_add_id, new_put_id, parse_add_id,
+};
 
 /// What to add to a log filter, so that tarpc's spans are not made.
 pub const TARPC_LOG_FILTER: &str = "tarpc=warn";

@@ -21,8 +21,9 @@ use cartwheel_protocol::{
     id::NodeId,
     request::{Request, Response},
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::ready};
 use tarpc::{
+    ChannelError,
     context::Context,
     server::{BaseChannel, Channel},
 };
@@ -35,7 +36,7 @@ use tokio::{
 
 use crate::{
     Identity, Limits,
-    codec::{Bytes, Frames},
+    codec::{Bytes, FrameError, Frames},
     handshake::{self, HandshakeError, Hello, Kind, Refused, Welcome},
     pieces::Assembler,
     service::{ClientApi, DeliverError, Directory, Peer, Piece, RequestError, Status},
@@ -263,6 +264,22 @@ impl Common {
         let format = formats.highest_common(hello.formats)?;
         Ok(Welcome { cluster, node, format })
     }
+
+    /// The next request of a connection; `None` ends it, and bytes that are no frame are counted.
+    fn sound<T>(&self, next: Result<T, ChannelError<FrameError>>) -> Option<T> {
+        match next {
+            Ok(request) => Some(request),
+            Err(ChannelError::Read(error)) if !matches!(*error, FrameError::Io(_)) => {
+                self.undecodable.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "a connection is closed");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection broke");
+                None
+            }
+        }
+    }
 }
 
 /// Counts a connection while it is there.
@@ -295,8 +312,12 @@ async fn serve_peer<S: NodeService>(
     let assembler = Arc::default();
     let link = PeerLink { from, common, service, assembler, broken: broken.clone() };
     let channel = BaseChannel::with_defaults(Frames::of_acceptor(welcome.format).over(stream));
+    let serve = link.clone().serve();
     // One after the other: batches and the parts of a message stay in order.
-    let serving = channel.execute(link.serve()).for_each(|handler| handler);
+    let serving = channel
+        .requests()
+        .scan((), |(), next| ready(link.common.sound(next)))
+        .for_each(|request| request.execute(serve.clone()));
     tokio::select! {
         () = serving => tracing::debug!(peer = %from, "a peer's connection ended"),
         () = broken.notified() => {}
@@ -352,7 +373,12 @@ async fn serve_client<S: NodeService>(
 ) {
     let link = ClientLink { common, stages, service };
     let channel = BaseChannel::with_defaults(Frames::of_acceptor(welcome.format).over(stream));
-    channel.execute(link.serve()).for_each_concurrent(None, |handler| handler).await;
+    let serve = link.clone().serve();
+    channel
+        .requests()
+        .scan((), |(), next| ready(link.common.sound(next)))
+        .for_each_concurrent(None, |request| request.execute(serve.clone()))
+        .await;
 }
 
 /// The service of one client's connection.

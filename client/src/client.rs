@@ -1,0 +1,345 @@
+//! The client library: operations on keys, and the rules of retrying (F1).
+//!
+//! A read or a cart operation may be carried out twice, so it is made again elsewhere, with the same ids,
+//! as soon as a node fails or is silent for a while. A register put may not: it is made again only where it is
+//! certain that nothing was started. Success is what a node acknowledged, and nothing else.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cartwheel_protocol::{
+    bucket::{BucketName, Kind},
+    context::Context as Seen,
+    key::Key,
+    object::{Entry, Object},
+    request::{Operation, Refusal, Request, Response},
+};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    connection::{Attempt, Connecting},
+    error::{Doubt, Error},
+    route::Routes,
+    service::{Directory, RequestError},
+    values::{Ask, Context, Found, Options, Written, new_put_id},
+};
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// How it connects.
+    pub connecting: Connecting,
+    /// How long a node may be silent before a read or a cart operation is made at the next one too. It
+    /// doubles with every round.
+    pub patience: Duration,
+    /// How long beyond an operation's own time its answer is waited for: the node says *unavailable* just
+    /// when the time is over.
+    pub grace: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            connecting: Connecting::default(),
+            patience: Duration::from_millis(100),
+            grace: Duration::from_millis(250),
+        }
+    }
+}
+
+/// A client of a cluster. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    routes: Arc<Routes>,
+    config: ClientConfig,
+}
+
+/// What a read gave, before it is made into values.
+pub(crate) struct Read {
+    pub(crate) object: Object,
+    pub(crate) context: Context,
+    pub(crate) owners: u8,
+    pub(crate) fallbacks: u8,
+}
+
+impl Client {
+    /// Asks the nodes at these addresses (`host:port`) for the layout.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if none of them tells.
+    pub async fn connect(
+        addresses: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, Error> {
+        Self::connect_with(addresses, ClientConfig::default()).await
+    }
+
+    /// The same with a configuration.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if none of them tells.
+    pub async fn connect_with(
+        addresses: impl IntoIterator<Item = impl Into<String>>,
+        config: ClientConfig,
+    ) -> Result<Self, Error> {
+        let seeds = addresses.into_iter().map(Into::into).collect();
+        let routes = Arc::new(Routes::new(config.connecting.clone(), seeds));
+        let within = config.connecting.limits.connect + config.connecting.limits.handshake;
+        routes.refresh(within.max(Duration::from_secs(5))).await.map_err(Error::Unreachable)?;
+        Ok(Self { routes, config })
+    }
+
+    /// The layout as this client knows it.
+    pub fn directory(&self) -> Option<Arc<Directory>> {
+        self.routes.directory()
+    }
+
+    /// Asks for the layout again.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no node tells.
+    pub async fn refresh(&self) -> Result<Arc<Directory>, Error> {
+        let within = self.config.connecting.limits.connect * 2;
+        self.routes.refresh(within).await.map_err(Error::Unreachable)
+    }
+
+    /// The values of a register.
+    ///
+    /// # Errors
+    /// See [`Error`]; none leaves anything unknown.
+    pub async fn get(&self, key: &[u8], options: &Options) -> Result<Found, Error> {
+        found(self.read(key, Operation::Get, options).await?)
+    }
+
+    /// The values of a register in the own copy of the node that `options.ask` names, merged with nothing.
+    ///
+    /// # Errors
+    /// See [`Error`]; none leaves anything unknown.
+    pub async fn get_local(&self, key: &[u8], options: &Options) -> Result<Found, Error> {
+        found(self.read(key, Operation::GetLocal, options).await?)
+    }
+
+    /// Replaces what `context` covers by one value. Without a context nothing is replaced: a sibling.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if it was sent and not acknowledged; it is not sent again then.
+    pub async fn put(
+        &self,
+        key: &[u8],
+        context: Option<&Context>,
+        value: &[u8],
+        options: &Options,
+    ) -> Result<Written, Error> {
+        let operation = Operation::Put {
+            context: context.map(|context| context.0.clone()),
+            put_id: new_put_id(),
+            // The coordinating node puts its own time in.
+            time_us: 0,
+            value: Arc::from(value),
+        };
+        self.write(key, operation, options).await
+    }
+
+    /// Removes what `context` covers.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if it was sent and not acknowledged; it is not sent again then.
+    pub async fn delete(
+        &self,
+        key: &[u8],
+        context: Option<&Context>,
+        options: &Options,
+    ) -> Result<Written, Error> {
+        let context: Option<Seen> = context.map(|context| context.0.clone());
+        self.write(key, Operation::Delete { context }, options).await
+    }
+
+    pub(crate) async fn read(
+        &self,
+        key: &[u8],
+        operation: Operation,
+        options: &Options,
+    ) -> Result<Read, Error> {
+        let request = request(key, operation, options.r, options)?;
+        match self.carry_out(request, options).await? {
+            Response::Found { object, context, owners, fallbacks } => {
+                Ok(Read { object, context: Context(context), owners, fallbacks })
+            }
+            other @ (Response::Written { .. } | Response::Refused(_)) => {
+                Err(Error::Unexpected(other.to_string()))
+            }
+        }
+    }
+
+    pub(crate) async fn write(
+        &self,
+        key: &[u8],
+        operation: Operation,
+        options: &Options,
+    ) -> Result<Written, Error> {
+        let request = request(key, operation, options.w, options)?;
+        match self.carry_out(request, options).await? {
+            Response::Written { slots, nodes, zones } => Ok(Written { slots, nodes, zones }),
+            other @ (Response::Found { .. } | Response::Refused(_)) => {
+                Err(Error::Unknown(Doubt::Silence(format!("the node answered {other}"))))
+            }
+        }
+    }
+
+    /// Makes a request at one node after the other until one answers it or the time is over.
+    async fn carry_out(&self, request: Request, options: &Options) -> Result<Response, Error> {
+        let deadline = Instant::now() + options.timeout;
+        let mut trying = Trying::new(&request, options.ask);
+        let mut request = request;
+        let mut patience = self.config.patience;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            for address in self.routes.candidates(&request.key, options.ask) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(trying.give_up());
+                }
+                request.timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+                let whole = left + self.config.grace;
+                let within = if trying.may_repeat { patience.min(whole) } else { whole };
+                let attempt = self.attempt(&address, &request, patience.min(left), within).await;
+                if let Some(end) = trying.judge(attempt) {
+                    return end;
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || matches!(options.ask, Ask::Only(_)) {
+                return Err(trying.give_up());
+            }
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+            patience *= 2;
+            if self.routes.may_refresh() {
+                // Should it fail, the directory that is known is used on.
+                let _: Result<Arc<Directory>, String> = self.routes.refresh(left).await;
+            }
+        }
+    }
+
+    /// Makes a request at one node. Until there is a connection nothing is sent, so giving up on that is
+    /// definite, whatever the operation.
+    async fn attempt(
+        &self,
+        address: &str,
+        request: &Request,
+        connect_within: Duration,
+        within: Duration,
+    ) -> Attempt {
+        let attempt = match timeout(connect_within, self.routes.connection(address)).await {
+            Ok(Ok(connection)) => connection.request(request, within).await,
+            Ok(Err(why)) => Attempt::NotSent(why),
+            Err(_) => Attempt::NotSent(format!("no connection within {connect_within:?}")),
+        };
+        match &attempt {
+            Attempt::Answered(_) => self.routes.trust(address),
+            Attempt::NotSent(why) | Attempt::Silent(why) => self.routes.doubt(address, why),
+            Attempt::Rejected(why) => self.routes.doubt(address, &why.to_string()),
+        }
+        attempt
+    }
+}
+
+/// One operation on its way from node to node: what is known of its outcome.
+struct Trying {
+    is_read: bool,
+    /// Whether it may be made again after a silence.
+    may_repeat: bool,
+    /// Set once an attempt may have taken effect; no later refusal can take that back.
+    doubt: Option<Doubt>,
+    last: Error,
+}
+
+impl Trying {
+    fn new(request: &Request, ask: Ask) -> Self {
+        let operation = &request.operation;
+        Self {
+            is_read: operation.is_read(),
+            may_repeat: operation.is_repeatable() && !matches!(ask, Ask::Only(_)),
+            doubt: None,
+            last: Error::Unreachable("no node is known".into()),
+        }
+    }
+
+    /// Whether the operation has ended with this attempt, and how.
+    fn judge(&mut self, attempt: Attempt) -> Option<Result<Response, Error>> {
+        match attempt {
+            Attempt::Answered(Response::Refused(refusal)) => self.judge_refusal(refusal),
+            Attempt::Answered(response) => Some(Ok(response)),
+            Attempt::Rejected(rejected) => match rejected {
+                RequestError::Overloaded => self.next(Error::Refused(Refusal::Overloaded)),
+                RequestError::ShuttingDown => self.next(Error::Refused(Refusal::NotReady)),
+                RequestError::DamagedContext => self.end(Error::DamagedContext),
+                RequestError::Undecodable(why) => self.end(Error::Unexpected(why)),
+            },
+            Attempt::NotSent(why) => self.next(Error::Unreachable(why)),
+            Attempt::Silent(why) => {
+                self.may_have_happened(Doubt::Silence(why.clone()), Error::Unreachable(why))
+            }
+        }
+    }
+
+    fn judge_refusal(&mut self, refusal: Refusal) -> Option<Result<Response, Error>> {
+        if let Refusal::Unavailable { have, need } = refusal {
+            let doubt = Doubt::Unavailable { have, need };
+            return self.may_have_happened(doubt, Error::Unavailable { have, need });
+        }
+        if refusal.is_the_nodes() {
+            return self.next(Error::Refused(refusal));
+        }
+        self.end(Error::Refused(refusal))
+    }
+
+    fn may_have_happened(
+        &mut self,
+        doubt: Doubt,
+        if_read: Error,
+    ) -> Option<Result<Response, Error>> {
+        if !self.is_read {
+            self.doubt = Some(doubt);
+        }
+        let next = self.next(if_read);
+        if self.may_repeat { next } else { Some(Err(self.give_up())) }
+    }
+
+    fn next(&mut self, error: Error) -> Option<Result<Response, Error>> {
+        self.last = error;
+        None
+    }
+
+    fn end(&mut self, error: Error) -> Option<Result<Response, Error>> {
+        self.last = error;
+        Some(Err(self.give_up()))
+    }
+
+    fn give_up(&self) -> Error {
+        self.doubt.clone().map_or_else(|| self.last.clone(), Error::Unknown)
+    }
+}
+
+fn request(
+    key: &[u8],
+    operation: Operation,
+    quorum: Option<u8>,
+    options: &Options,
+) -> Result<Request, Error> {
+    let bucket = BucketName::new(&options.bucket)
+        .ok_or_else(|| Error::BucketName(options.bucket.clone()))?;
+    let key = Key::new(bucket, key);
+    Ok(Request { key, operation, quorum, strict: options.strict, timeout_ms: 0 })
+}
+
+fn found(read: Read) -> Result<Found, Error> {
+    let is_cart = read.object.entries().iter().any(|(_, e)| matches!(e, Entry::Addition(_)));
+    if is_cart {
+        return Err(Error::Refused(Refusal::WrongKind(Kind::Cart)));
+    }
+    let values = read.object.values().iter().map(|value| value.bytes.to_vec()).collect();
+    let Read { context, owners, fallbacks, .. } = read;
+    Ok(Found { values, context, owners, fallbacks })
+}

@@ -1,0 +1,194 @@
+//! Where to ask: the directory, the connections, and which nodes failed of late.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cartwheel_protocol::{id::NodeId, key::Key};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    connection::{Connecting, Connection},
+    peers::Closed,
+    service::Directory,
+    values::Ask,
+};
+
+/// How long a node that failed is asked last.
+const DOUBT: Duration = Duration::from_secs(1);
+/// How soon after a failed dial another one may be made to the same node.
+const REDIAL_AFTER: Duration = Duration::from_millis(20);
+
+/// What a client knows of a cluster.
+pub(crate) struct Routes {
+    how: Connecting,
+    seeds: Vec<String>,
+    directory: Mutex<Option<Arc<Directory>>>,
+    refreshed: Mutex<Option<Instant>>,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+}
+
+/// The connection to one address.
+#[derive(Default)]
+struct Slot {
+    connection: Mutex<Option<Arc<Connection>>>,
+    /// Held while dialling, so that many requests make one connection.
+    dialling: AsyncMutex<()>,
+    failed: Mutex<Option<(Instant, String)>>,
+}
+
+impl Routes {
+    pub(crate) fn new(how: Connecting, seeds: Vec<String>) -> Self {
+        Self {
+            how,
+            seeds,
+            directory: Mutex::default(),
+            refreshed: Mutex::default(),
+            slots: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn directory(&self) -> Option<Arc<Directory>> {
+        lock(&self.directory).clone()
+    }
+
+    /// The addresses to ask, in order: owners, then the other members, then the seeds; those that failed of
+    /// late come last.
+    pub(crate) fn candidates(&self, key: &Key, ask: Ask) -> Vec<String> {
+        let directory = self.directory();
+        let address = |node: NodeId| {
+            let directory = directory.as_ref()?;
+            directory.member(node).map(|seat| seat.address.clone())
+        };
+        if let Ask::Only(node) = ask {
+            return Vec::from_iter(address(node));
+        }
+        let mut candidates: Vec<String> = Vec::new();
+        if let Some(directory) = &directory {
+            candidates.extend(directory.owners(key).iter().map(|seat| seat.address.clone()));
+            candidates.extend(directory.members.iter().map(|seat| seat.address.clone()));
+        } else {
+            candidates.extend_from_slice(&self.seeds);
+        }
+        let now = Instant::now();
+        candidates.sort_by_key(|address| self.is_doubtful(address, now));
+        if let Ask::First(node) = ask {
+            candidates.splice(0..0, address(node));
+        }
+        let mut asked = HashSet::new();
+        candidates.retain(|address| asked.insert(address.clone()));
+        candidates
+    }
+
+    /// The connection to an address, dialled if need be.
+    pub(crate) async fn connection(&self, address: &str) -> Result<Arc<Connection>, String> {
+        let slot = self.slot(address);
+        if let Some(connection) = slot.open_connection() {
+            return Ok(connection);
+        }
+        let _dialling = slot.dialling.lock().await;
+        if let Some(connection) = slot.open_connection() {
+            return Ok(connection);
+        }
+        if let Some((at, why)) = &*lock(&slot.failed)
+            && at.elapsed() < REDIAL_AFTER
+        {
+            return Err(why.clone());
+        }
+        match Connection::open(address, &self.how).await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                *lock(&slot.connection) = Some(connection.clone());
+                *lock(&slot.failed) = None;
+                Ok(connection)
+            }
+            Err(closed) => {
+                let why = closed.to_string();
+                *lock(&slot.failed) = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    /// The node has failed: ask others first for a while.
+    pub(crate) fn doubt(&self, address: &str, why: &str) {
+        *lock(&self.slot(address).failed) = Some((Instant::now(), why.to_owned()));
+    }
+
+    /// The node has answered.
+    pub(crate) fn trust(&self, address: &str) {
+        *lock(&self.slot(address).failed) = None;
+    }
+
+    /// Asks the nodes in turn for the directory; the first answer counts, if it is not older than what is
+    /// known.
+    pub(crate) async fn refresh(&self, within: Duration) -> Result<Arc<Directory>, String> {
+        let known = self.directory();
+        let mut addresses: Vec<String> = self.seeds.clone();
+        if let Some(directory) = &known {
+            addresses.extend(directory.members.iter().map(|seat| seat.address.clone()));
+        }
+        let now = Instant::now();
+        *lock(&self.refreshed) = Some(now);
+        addresses.sort_by_key(|address| self.is_doubtful(address, now));
+        addresses.dedup();
+        let mut why = "no address is known".to_owned();
+        for address in addresses {
+            if now.elapsed() >= within {
+                break;
+            }
+            match self.directory_of(&address, within.saturating_sub(now.elapsed())).await {
+                Ok(directory) => {
+                    let mut known = lock(&self.directory);
+                    if known.as_ref().is_none_or(|known| known.layout <= directory.layout) {
+                        *known = Some(Arc::new(directory));
+                    }
+                    if let Some(known) = &*known {
+                        return Ok(known.clone());
+                    }
+                }
+                Err(error) => why = format!("{address}: {error}"),
+            }
+        }
+        Err(why)
+    }
+
+    /// Whether the directory may be asked for again.
+    pub(crate) fn may_refresh(&self) -> bool {
+        lock(&self.refreshed).is_none_or(|at| at.elapsed() >= DOUBT)
+    }
+
+    async fn directory_of(&self, address: &str, within: Duration) -> Result<Directory, String> {
+        let connection = self.connection(address).await?;
+        let within = within.min(self.how.limits.handshake);
+        let answered = connection.directory(within).await.map_err(|closed: Closed| {
+            self.doubt(address, &closed.to_string());
+            closed.to_string()
+        })?;
+        let directory = answered.ok_or_else(|| "the node has no layout yet".to_owned())?;
+        directory.check().map_err(|bad| bad.to_string())?;
+        Ok(directory)
+    }
+
+    fn is_doubtful(&self, address: &str, now: Instant) -> bool {
+        let slots = lock(&self.slots);
+        let failed = slots.get(address).and_then(|slot| lock(&slot.failed).clone());
+        failed.is_some_and(|(at, _)| now.saturating_duration_since(at) < DOUBT)
+    }
+
+    fn slot(&self, address: &str) -> Arc<Slot> {
+        lock(&self.slots).entry(address.to_owned()).or_default().clone()
+    }
+}
+
+impl Slot {
+    fn open_connection(&self) -> Option<Arc<Connection>> {
+        lock(&self.connection).as_ref().filter(|connection| connection.is_open()).cloned()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

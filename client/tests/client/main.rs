@@ -1,0 +1,7 @@
+//! The client library and the transport against nodes that do as they are told, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod retry;
+mod support;
+mod transport;
