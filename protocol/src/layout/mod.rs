@@ -36,7 +36,7 @@
 //!
 //! Measured with Q = 1024, n = 3 and equal nodes, through joins from 3 to 100 and leaves back: no node
 //! has more than its share rounded up, a join moves the joiner's share and nothing else, and with one
-//! node dead no survivor coordinates more than 1.05 or holds more than 1.17 of its share. Several sizes
+//! node dead no survivor coordinates more than 1.06 or holds more than 1.17 of its share. Several sizes
 //! in one zone do as well. Unequal weights over zones cost up to 1.2 of a share in load where there are
 //! hardly more nodes than owners, and joins then move up to 1.5 (with several sizes at once: more, when
 //! many nodes have few slots). With `n = 1` there is nobody to share a dead node's work: one fallback
