@@ -15,12 +15,12 @@ impl Rng {
 
     /// A stream of its own for each `label` under one seed: the schedule, each client.
     pub fn of(seed: u64, label: u64) -> Self {
-        let mut mixed = Self(seed ^ Self(label).next());
-        Self(mixed.next())
+        let mut mixed = Self(seed ^ Self(label).bits());
+        Self(mixed.bits())
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,7 +30,7 @@ impl Rng {
 
     /// A number from 0 to below `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
     /// A number from `low` to `high`, both included; `low` if they are the wrong way round.
@@ -40,7 +40,7 @@ impl Rng {
 
     /// A number from 0 to below 1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// True with this probability.
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn gives_the_published_numbers_of_splitmix64() {
         let mut rng = Rng::new(1_234_567);
-        let numbers = [rng.next(), rng.next(), rng.next()];
+        let numbers = [rng.bits(), rng.bits(), rng.bits()];
         let published =
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!(numbers, published);
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn streams_of_one_seed_differ() {
-        assert_ne!(Rng::of(1, 1).next(), Rng::of(1, 2).next());
-        assert_ne!(Rng::of(1, 1).next(), Rng::of(2, 1).next());
-        assert_eq!(Rng::of(1, 1).next(), Rng::of(1, 1).next());
+        assert_ne!(Rng::of(1, 1).bits(), Rng::of(1, 2).bits());
+        assert_ne!(Rng::of(1, 1).bits(), Rng::of(2, 1).bits());
+        assert_eq!(Rng::of(1, 1).bits(), Rng::of(1, 1).bits());
     }
 
     #[test]

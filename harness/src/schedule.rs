@@ -228,7 +228,8 @@ impl<'a> Planner<'a> {
 
     fn maybe_partition(&mut self) -> Option<Fault> {
         let shape = *self.rng.pick(&Shape::possible(self.pace.nodes))?;
-        let stalls = self.rng.chance(0.5);
+        // To refuse connections takes both directions.
+        let stalls = self.rng.chance(0.5) || shape == Shape::OneWay;
         let connections = if stalls { Connections::Stall } else { Connections::Reset };
         let cut = shape.cut(self.pace.nodes, &mut self.rng);
         Some(Fault::Partition { shape, connections, cut })

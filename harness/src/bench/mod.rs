@@ -1,0 +1,355 @@
+//! `cartwheel bench`: how fast a cluster is, beside what the same disk gives a raw log.
+
+mod keys;
+mod load;
+mod report;
+
+use std::cell::RefCell;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use futures::stream::{self, StreamExt};
+
+pub use keys::{Keys, Spread};
+pub use load::{Load, Measured};
+pub use report::{Report, Row};
+
+use crate::ground::process::{ClusterSpec, Connection, ProcessGround};
+use crate::ground::{Action, Answer, Call};
+use crate::progress::say;
+use crate::rng::Rng;
+use crate::runtime;
+use crate::workload::LWW_BUCKET;
+
+/// How many keys are written at a time before gets are measured.
+const FILLERS: usize = 256;
+/// How long one operation may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Arguments of `cartwheel bench`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  cartwheel bench                                   (puts with 64 clients and with one, gets)
+  cartwheel bench --operation get --clients 64 --spread zipf
+  cartwheel bench --operation put --rate 2000       (open loop: latency from when each was due)
+  cartwheel bench --against 127.0.0.1:7400 --json")]
+pub struct BenchArgs {
+    /// A node of a running cluster, host:port [default: a cluster of its own]
+    #[arg(long, value_name = "ADDRESS")]
+    pub against: Option<String>,
+    /// How many nodes a cluster of its own has
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub nodes: u16,
+    /// What is measured [default: put with all clients, put with one, get with all]
+    #[arg(long, value_enum)]
+    pub operation: Option<Operation>,
+    /// How many clients ask at the same time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub clients: u64,
+    /// Operations due in a second, whatever the cluster does (open loop) [default: closed loop]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub rate: Option<u64>,
+    /// How long each measurement takes, in seconds
+    #[arg(long, default_value_t = 10, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub time: u64,
+    /// How many keys there are
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub keys: u64,
+    /// How requests are spread over the keys
+    #[arg(long, value_enum, default_value_t = Spread::Uniform)]
+    pub spread: Spread,
+    /// The length of values, in bytes
+    #[arg(long, default_value_t = 100, value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub value_bytes: u64,
+    /// The bucket. In one with siblings, puts pile up siblings: use update there
+    #[arg(long, default_value = LWW_BUCKET)]
+    pub bucket: String,
+    /// The quorum of reads [default: the bucket's]
+    #[arg(short, long)]
+    pub r: Option<u8>,
+    /// The quorum of writes [default: the bucket's]
+    #[arg(short, long)]
+    pub w: Option<u8>,
+    /// Count owners only
+    #[arg(long)]
+    pub strict: bool,
+    /// What keys follow from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Any option of `serve`, as NAME=VALUE; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::options::parse)]
+    pub node_option: Vec<(String, String)>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Operation {
+    /// Write a value without reading.
+    Put,
+    /// Read a value that is there.
+    Get,
+    /// Read a value and write another with its context.
+    Update,
+    /// Add to a cart (in the bucket `carts`).
+    CartAdd,
+}
+
+/// A raw log that is open: appends durably, from any thread.
+pub type Append = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
+/// Opens a raw log at a path: the baseline that writes are compared to.
+pub type Baseline<'a> = &'a dyn Fn(&Path) -> io::Result<Append>;
+
+/// Measures, and prints what was measured. It must be called from the main thread, outside any async
+/// runtime.
+///
+/// # Errors
+/// The cluster cannot be started or reached, or the baseline not be written.
+pub fn run(args: &BenchArgs, program: &Path, baseline: Baseline<'_>) -> anyhow::Result<Report> {
+    let folder = std::env::current_dir()?.join(format!(".cartwheel-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let measured = measure(args, program, baseline, &folder);
+    std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let report = measured?;
+    say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
+    Ok(report)
+}
+
+fn measure(
+    args: &BenchArgs,
+    program: &Path,
+    baseline: Baseline<'_>,
+    folder: &Path,
+) -> anyhow::Result<Report> {
+    let runtime = runtime::new()?;
+    let cluster = runtime.block_on(Cluster::start(args, program, folder))?;
+    let mut rows = Vec::new();
+    let all = args.clients;
+    let plan = match args.operation {
+        Some(operation) => vec![(operation, all)],
+        None => vec![(Operation::Put, all), (Operation::Put, 1), (Operation::Get, all)],
+    };
+    for (operation, clients) in plan {
+        if !args.json {
+            say(&format!("{} with {clients} clients, {} s …", operation.name(), args.time));
+        }
+        let mut row = runtime.block_on(cluster.measure(args, operation, clients as usize))?;
+        if operation.writes() {
+            row.raw_log_per_s = Some(raw_log(args, clients, baseline, &folder.join("raw-log"))?);
+        }
+        rows.push(row);
+    }
+    runtime.block_on(cluster.stop());
+    Ok(Report::new(args, rows))
+}
+
+/// Appends in a second to a raw log, by as many writers for as long.
+fn raw_log(
+    args: &BenchArgs,
+    writers: u64,
+    baseline: Baseline<'_>,
+    path: &Path,
+) -> anyhow::Result<f64> {
+    let append = baseline(path).context("the raw log")?;
+    let (ends, appends) = (AtomicBool::new(false), AtomicU64::new(0));
+    let value = vec![0x5a; args.value_bytes as usize];
+    let began = Instant::now();
+    let written = std::thread::scope(|scope| {
+        let writer = || {
+            while !ends.load(Ordering::Relaxed) {
+                append(&value)?;
+                appends.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        let writers: Vec<_> = (0..writers).map(|_| scope.spawn(writer)).collect();
+        std::thread::sleep(Duration::from_secs(args.time.min(5)));
+        ends.store(true, Ordering::Relaxed);
+        let join = |writer: std::thread::ScopedJoinHandle<'_, io::Result<()>>| {
+            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        writers.into_iter().try_for_each(join)
+    });
+    written.context("the raw log")?;
+    std::fs::remove_file(path).context("the raw log")?;
+    Ok(appends.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64())
+}
+
+/// The cluster that is measured.
+struct Cluster {
+    /// Of its own: its processes and the CPU that they use are known.
+    own: Option<ProcessGround>,
+    connection: Connection,
+}
+
+impl Cluster {
+    async fn start(args: &BenchArgs, program: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let own = match args.against {
+            Some(_) => None,
+            None => {
+                let spec = ClusterSpec {
+                    program: program.to_owned(),
+                    nodes: args.nodes.into(),
+                    data: folder.join("data"),
+                    logs: folder.join("nodes"),
+                    first_port: None,
+                    first_http_port: None,
+                    options: args.node_option.clone(),
+                };
+                Some(ProcessGround::start(&spec, false).await?)
+            }
+        };
+        let addresses = match (&args.against, &own) {
+            (Some(address), _) => vec![address.clone()],
+            (None, Some(own)) => own.addresses().iter().map(ToString::to_string).collect(),
+            (None, None) => Vec::new(),
+        };
+        let connection = Connection::new(addresses, Vec::new());
+        connection.client().await.context("no node answers")?;
+        Ok(Self { own, connection })
+    }
+
+    async fn stop(&self) {
+        if let Some(own) = &self.own {
+            own.stop().await;
+        }
+    }
+
+    /// One measurement.
+    async fn measure(
+        &self,
+        args: &BenchArgs,
+        operation: Operation,
+        clients: usize,
+    ) -> anyhow::Result<Row> {
+        let keys = Keys::new(args.keys, args.spread);
+        let asker = Asker { args, operation, connection: &self.connection };
+        if matches!(operation, Operation::Get) {
+            asker.fill(keys.count()).await?;
+        }
+        let pids = match &self.own {
+            Some(own) => own.pids().await,
+            None => Vec::new(),
+        };
+        let load = Load {
+            clients,
+            rate: args.rate.map(|rate| rate as f64),
+            warm_up: Duration::from_secs(args.time.min(2)),
+            time: Duration::from_secs(args.time),
+        };
+        let rngs: Vec<_> =
+            (0..clients).map(|client| RefCell::new(Rng::of(args.seed, client as u64))).collect();
+        let cpu_before = RefCell::new(None);
+        let measured = load::run(
+            &load,
+            |client| {
+                let (key, number) = {
+                    let mut rng = rngs[client].borrow_mut();
+                    (keys.draw(&mut rng), rng.bits())
+                };
+                asker.operate(key, number)
+            },
+            || *cpu_before.borrow_mut() = report::cpu_time(&pids),
+        )
+        .await;
+        let cpu = cpu_before.into_inner().zip(report::cpu_time(&pids));
+        let cpu = cpu.map(|(before, after)| after.saturating_sub(before));
+        Ok(Row::new(operation.name(), clients, args.rate, &measured, cpu))
+    }
+}
+
+/// Asks a cluster for one kind of operation.
+struct Asker<'a> {
+    args: &'a BenchArgs,
+    operation: Operation,
+    connection: &'a Connection,
+}
+
+impl Asker<'_> {
+    /// One operation on a key; `number` is random.
+    async fn operate(&self, key: u64, number: u64) -> Result<(), String> {
+        let key = format!("key-{key}");
+        match self.operation {
+            Operation::Put => self.put(key, None, number).await,
+            Operation::Get => self.call(key, Action::Read).await.map(|_| ()),
+            Operation::Update => match self.call(key.clone(), Action::Read).await? {
+                Answer::Register { context, .. } => self.put(key, context, number).await,
+                Answer::Cart { .. } | Answer::Written => Err("no register".to_owned()),
+            },
+            Operation::CartAdd => {
+                let item = cartwheel_checker::cart::Item {
+                    add_id: uuid::Uuid::now_v7().to_string(),
+                    sku: "milk".to_owned(),
+                    quantity: 1,
+                };
+                let add = Action::Change { cancel: Vec::new(), add: Some(item) };
+                self.call(key, add).await.map(|_| ())
+            }
+        }
+    }
+
+    async fn put(&self, key: String, context: Option<Vec<u8>>, number: u64) -> Result<(), String> {
+        let mut value = number.to_le_bytes().to_vec();
+        value.resize(self.args.value_bytes as usize, 0x5a);
+        self.call(key, Action::Put { context, value }).await.map(|_| ())
+    }
+
+    async fn call(&self, key: String, action: Action) -> Result<Answer, String> {
+        let reads = matches!(action, Action::Read | Action::ReadLocal);
+        let bucket = match self.operation {
+            Operation::CartAdd => crate::workload::CART_BUCKET,
+            Operation::Put | Operation::Get | Operation::Update => &self.args.bucket,
+        };
+        let call = Call {
+            node: None,
+            only: false,
+            bucket: bucket.to_owned(),
+            key,
+            action,
+            strict: self.args.strict,
+            quorum: if reads { self.args.r } else { self.args.w },
+            timeout: TIMEOUT,
+        };
+        self.connection.call(call).await.map_err(|error| error.message)
+    }
+
+    /// Writes every key once, so that gets find something.
+    async fn fill(&self, keys: u64) -> anyhow::Result<()> {
+        let puts = (0..keys).map(|key| self.put(format!("key-{key}"), None, key));
+        let failed = stream::iter(puts)
+            .buffer_unordered(FILLERS)
+            .filter_map(|put| std::future::ready(put.err()))
+            .next()
+            .await;
+        match failed {
+            Some(error) => bail!("the keys cannot be written: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::Update => "update",
+            Self::CartAdd => "cart-add",
+        }
+    }
+
+    fn writes(self) -> bool {
+        match self {
+            Self::Put | Self::Update | Self::CartAdd => true,
+            Self::Get => false,
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The flags of `cartwheel campaign`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::drive::Plan;
+use crate::fault::FaultKind;
+use crate::schedule::{Pace, Schedule};
+use crate::workload::{Mix, Workload};
+
+/// Arguments of `cartwheel campaign`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  cartwheel campaign
+  cartwheel campaign --time-limit 10 --nemesis kill --seed 7
+  cartwheel campaign --workload lww-cart --nemesis none      (the control that must fail)
+  cartwheel campaign --schedule store/latest/schedule.json
+  cartwheel campaign --w 1 --carts 2 --node-option handoff-every-ms=20
+
+Exit codes: 0 valid, 1 invalid, 2 unknown, 254 bad arguments, 255 crashed.")]
+pub struct CampaignArgs {
+    /// How many nodes
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub nodes: u16,
+    /// What schedule and workload follow from; drawn and printed if not given
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How long clients work, in seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub time_limit: u64,
+    /// What clients do: cart, paper-cart or lww-cart (the control that must fail)
+    #[arg(long, default_value = "cart")]
+    pub workload: Workload,
+    /// Which faults happen: any of kill, pause, partition, between commas; or none
+    #[arg(long, default_value = "kill,pause,partition", value_name = "FAULTS",
+        value_parser = parse_nemesis)]
+    pub nemesis: Nemesis,
+    /// The mean time from one fault to the next, in milliseconds
+    #[arg(long, default_value_t = 3_000, value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub fault_every_ms: u64,
+    /// Apply the faults of this file, as an earlier campaign saved it, instead of drawing them
+    #[arg(long, value_name = "FILE")]
+    pub schedule: Option<PathBuf>,
+    /// How many clients work at the same time
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub concurrency: u64,
+    /// Operations that all clients together begin in a second
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rate: u64,
+    /// How long a client waits for one operation, in milliseconds
+    #[arg(long, default_value_t = 2_000, value_name = "MS",
+        value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub timeout_ms: u64,
+    /// How many carts are in use at a time
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub carts: u64,
+    /// How many additions a cart takes before another takes its place
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=900))]
+    pub cart_size: u64,
+    /// The part of all operations that are additions, 0 to 1
+    #[arg(long, default_value_t = 0.5, value_name = "FRACTION", value_parser = parse_fraction)]
+    pub add_fraction: f64,
+    /// The part of the others that remove what they were shown, 0 to 1
+    #[arg(long, default_value_t = 0.25, value_name = "FRACTION", value_parser = parse_fraction)]
+    pub remove_fraction: f64,
+    /// The part of all operations that are strict, 0 to 1
+    #[arg(long, default_value_t = 0.3, value_name = "FRACTION", value_parser = parse_fraction)]
+    pub strict_fraction: f64,
+    /// The quorum of sloppy reads [default: the bucket's]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub r: Option<u8>,
+    /// The quorum of sloppy writes [default: the bucket's]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub w: Option<u8>,
+    /// How long the cluster may take to become quiet at the end, in seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub quiet_within: u64,
+    /// The folder for results
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// The campaign's name: its folder within the store [default: the workload's]
+    #[arg(long, value_parser = parse_name)]
+    pub name: Option<String>,
+    /// Run nodes that break this rule of the protocol (needs a build with mutants)
+    #[arg(long, value_name = "MUTANT")]
+    pub mutant: Option<String>,
+    /// How long a node waits for an owner before it asks a fallback, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub fallback_after_ms: Option<u32>,
+    /// How often a node hands over hints, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub handoff_every_ms: Option<u32>,
+    /// Any other option of `serve`, as NAME=VALUE; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::options::parse)]
+    pub node_option: Vec<(String, String)>,
+    /// Keep the nodes' stores even if the verdict is valid
+    #[arg(long)]
+    pub keep_data: bool,
+}
+
+/// The faults that `--nemesis` names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Nemesis(pub Vec<FaultKind>);
+
+/// Arguments that cannot be used, each alone in order.
+#[derive(Debug, thiserror::Error)]
+pub enum BadArguments {
+    /// The quorum does not fit the cluster.
+    #[error("{field} is {value}; allowed is {allowed}")]
+    Field {
+        /// The flag.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+impl CampaignArgs {
+    /// The seed, drawn if none was given. Small enough to be typed.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0 >> 32)
+    }
+
+    /// The campaign's name.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.workload.name())
+    }
+
+    /// What is done to the cluster, faults included.
+    ///
+    /// # Errors
+    /// A flag whose value does not fit the others, or a schedule that cannot be used.
+    pub fn plan(&self, seed: u64) -> Result<Plan, BadArguments> {
+        let time_limit = Duration::from_secs(self.time_limit);
+        if self.nodes < 2 && self.nemesis.0.contains(&FaultKind::Partition) {
+            return Err(BadArguments::Field {
+                field: "--nemesis",
+                value: self.nemesis.to_string(),
+                allowed: "kill, pause or none: one node cannot be partitioned".to_owned(),
+            });
+        }
+        Ok(Plan {
+            seed,
+            workload: self.workload,
+            concurrency: self.concurrency,
+            rate: self.rate as f64,
+            time_limit,
+            mix: Mix {
+                adds: self.add_fraction,
+                removes: self.remove_fraction,
+                strict: self.strict_fraction,
+                ..Mix::default()
+            },
+            carts: self.carts as usize,
+            cart_size: self.cart_size,
+            r: self.r,
+            w: self.w,
+            timeout: Duration::from_millis(self.timeout_ms),
+            quiet_within: Duration::from_secs(self.quiet_within),
+            schedule: self.faults(seed)?,
+        })
+    }
+
+    fn faults(&self, seed: u64) -> Result<Schedule, BadArguments> {
+        let (nodes, time_limit_ms) = (usize::from(self.nodes), self.time_limit * 1_000);
+        let Some(path) = &self.schedule else {
+            let Nemesis(kinds) = self.nemesis.clone();
+            let fault_every_ms = self.fault_every_ms;
+            let pace = Pace { nodes, time_limit_ms, kinds, fault_every_ms };
+            return Ok(Schedule::generate(seed, &pace));
+        };
+        let bad = |why: String| BadArguments::Field {
+            field: "--schedule",
+            value: path.display().to_string(),
+            allowed: format!("a schedule.json of such a cluster ({why})"),
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+        let schedule: Schedule =
+            serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        schedule.check(nodes, time_limit_ms).map_err(|error| bad(error.to_string()))?;
+        Ok(schedule)
+    }
+
+    /// The options for each node.
+    pub fn node_options(&self) -> Vec<(String, String)> {
+        let named = [
+            ("mutant", self.mutant.clone()),
+            ("fallback-after-ms", self.fallback_after_ms.map(|ms| ms.to_string())),
+            ("handoff-every-ms", self.handoff_every_ms.map(|ms| ms.to_string())),
+        ];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        named.chain(self.node_option.iter().cloned()).collect()
+    }
+
+    /// The command that does the same again.
+    pub fn command(&self, seed: u64) -> String {
+        let features = if self.mutant.is_some() { " --features mutants" } else { "" };
+        let mut words = vec![format!("cargo run --release{features} -- campaign --seed {seed}")];
+        let mut flag = |name: &str, value: String| words.push(format!("--{name} {value}"));
+        flag("nodes", self.nodes.to_string());
+        flag("time-limit", self.time_limit.to_string());
+        flag("workload", self.workload.to_string());
+        match &self.schedule {
+            Some(path) => flag("schedule", path.display().to_string()),
+            None => {
+                flag("nemesis", self.nemesis.to_string());
+                flag("fault-every-ms", self.fault_every_ms.to_string());
+            }
+        }
+        flag("concurrency", self.concurrency.to_string());
+        flag("rate", self.rate.to_string());
+        flag("timeout-ms", self.timeout_ms.to_string());
+        flag("carts", self.carts.to_string());
+        flag("cart-size", self.cart_size.to_string());
+        flag("add-fraction", self.add_fraction.to_string());
+        flag("remove-fraction", self.remove_fraction.to_string());
+        flag("strict-fraction", self.strict_fraction.to_string());
+        let quorums = [("r", self.r), ("w", self.w)];
+        quorums.into_iter().for_each(|(name, value)| {
+            value.into_iter().for_each(|value| flag(name, value.to_string()));
+        });
+        let options = self.node_options();
+        options.iter().for_each(|(name, value)| match name.as_str() {
+            "mutant" | "fallback-after-ms" | "handoff-every-ms" => flag(name, value.clone()),
+            _ => flag("node-option", format!("{name}={value}")),
+        });
+        words.join(" ")
+    }
+}
+
+fn parse_nemesis(text: &str) -> Result<Nemesis, String> {
+    if text == "none" {
+        return Ok(Nemesis(Vec::new()));
+    }
+    let mut kinds = text.split(',').map(str::parse).collect::<Result<Vec<FaultKind>, _>>()?;
+    kinds.sort_unstable();
+    kinds.dedup();
+    Ok(Nemesis(kinds))
+}
+
+fn parse_fraction(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "allowed is a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("allowed is a number from 0 to 1".to_owned())
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let valid = (1..=64).contains(&text.len())
+        && text.bytes().all(allowed)
+        && !text.starts_with('.')
+        && text != "latest";
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("allowed are 1 to 64 of a-z, A-Z, 0-9, -, _ and ., but not latest".to_owned())
+    }
+}
+
+impl std::fmt::Display for Nemesis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.0.iter().map(|kind| kind.name()).collect();
+        f.write_str(if names.is_empty() { "none".to_owned() } else { names.join(",") }.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches, Parser};
+
+    use super::CampaignArgs;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: CampaignArgs,
+    }
+
+    fn parse(words: &str) -> Result<CampaignArgs, String> {
+        let words = std::iter::once("campaign").chain(words.split_whitespace());
+        let matches =
+            Command::command().try_get_matches_from(words).map_err(|error| error.to_string())?;
+        Ok(Command::from_arg_matches(&matches).map_err(|error| error.to_string())?.args)
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_says_the_same() {
+        let args = parse("--nodes 3 --w 1 --mutant expire-hints --node-option shards=1 --carts 2")
+            .expect("good arguments");
+        let command = args.command(9);
+        let flags = command.split_once("-- campaign").expect("a campaign").1;
+        let again = parse(flags).expect("the command is one");
+        assert_eq!(again.seed, Some(9));
+        assert_eq!(again.command(9), command);
+        assert_eq!(again.node_options(), args.node_options());
+        assert!(command.starts_with("cargo run --release --features mutants -- campaign "));
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_plan_again() {
+        let args = parse("").expect("defaults");
+        let plan = |seed| args.plan(seed).expect("a plan").schedule;
+        assert_eq!(plan(3), plan(3));
+        assert_ne!(plan(3).faults, plan(4).faults);
+        assert_eq!(
+            parse("--nemesis none").expect("none").plan(3).expect("a plan").schedule.faults,
+            []
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named_with_what_is_allowed() {
+        for (words, named) in [
+            ("--nodes 0", "1..=32"),
+            ("--workload carts", "allowed are cart, paper-cart and lww-cart"),
+            ("--nemesis kill,flood", "flood is no fault; allowed are kill, pause, partition"),
+            ("--strict-fraction 1.5", "allowed is a number from 0 to 1"),
+            ("--name latest", "but not latest"),
+            ("--name ../x", "allowed are 1 to 64"),
+            ("--node-option shards", "allowed is NAME=VALUE"),
+        ] {
+            let said = parse(words).expect_err(words);
+            assert!(said.contains(named), "{words}: {said}");
+        }
+        let said = |words| {
+            let args = parse(words).expect("each flag alone is good");
+            args.plan(1).expect_err(words).to_string()
+        };
+        assert!(said("--nodes 1").contains("--nemesis is kill,pause,partition; allowed is kill"));
+        assert!(said("--schedule /nowhere.json").contains("/nowhere.json"));
+    }
+}

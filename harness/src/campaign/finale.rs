@@ -1,0 +1,221 @@
+//! The end game: heal, wait for quiet, read everything.
+//!
+//! Quiet is what the cluster itself must reach; until then two copies may rightly differ. It is
+//! seen from outside: every cart is read with r = n (which also repairs), then each node's own copy.
+//! A cart is quiet when all owners' copies are equal and no other node holds one (that would be a
+//! hint still owed). Only then are the final reads taken that the checker holds against the cluster.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cartwheel_checker::cart::{CartValue, Item};
+use futures::stream::{self, StreamExt};
+
+use super::drive::Plan;
+use super::stop::Stop;
+use crate::fault::NodeNumber;
+use crate::ground::{Action, Ground};
+use crate::history::{Asked, Recorder};
+use crate::workload::Manner;
+
+/// How many owners a key has: all buckets of campaigns have n = 3.
+const N: u8 = 3;
+/// The time between two looks at carts that are not quiet yet.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a final read that fails is tried again.
+const FINAL_TRIES: usize = 5;
+/// How many carts a complaint names.
+const MOST_NAMED: usize = 5;
+
+/// How the cluster ended.
+#[derive(Debug)]
+pub struct Finale {
+    /// Why the history cannot tell whether the promise was kept; empty if it can.
+    pub missing: Vec<String>,
+    /// How long the cluster took to become quiet.
+    pub quiet_after: Option<Duration>,
+}
+
+impl Finale {
+    /// An end that shows nothing, for these reasons.
+    pub fn unknown(missing: Vec<String>) -> Self {
+        Self { missing, quiet_after: None }
+    }
+}
+
+/// Heals the cluster, waits for quiet, takes the final reads. `processes` are the clients' last.
+pub(super) async fn run<G: Ground>(
+    ground: &G,
+    plan: &Plan,
+    recorder: &Recorder,
+    stop: &Stop,
+    processes: &[u64],
+) -> Finale {
+    let interrupted = || Finale::unknown(vec!["interrupted before the final reads".to_owned()]);
+    recorder.nemesis(ground.now(), "heal", "everything");
+    if let Err(error) = ground.heal().await {
+        return Finale::unknown(vec![format!("the cluster does not heal: {error:#}")]);
+    }
+    recorder.nemesis(ground.now(), "heal", "everything");
+    let healed = ground.now();
+    match stop.unless(ground.ready()).await {
+        None => return interrupted(),
+        Some(Err(error)) => return Finale::unknown(vec![format!("{error:#}")]),
+        Some(Ok(())) => {}
+    }
+    let end = End { ground, plan, recorder };
+    let quiet = end.wait_for_quiet(healed + plan.quiet_within);
+    let Some(missing) = stop.unless(quiet).await else { return interrupted() };
+    if !missing.is_empty() {
+        return Finale::unknown(missing);
+    }
+    let quiet_after = Some(ground.now().saturating_sub(healed));
+    match stop.unless(end.read_everything(processes)).await {
+        None => interrupted(),
+        Some(missing) => Finale { missing, quiet_after },
+    }
+}
+
+struct End<'a, G> {
+    ground: &'a G,
+    plan: &'a Plan,
+    recorder: &'a Recorder,
+}
+
+impl<G: Ground> End<'_, G> {
+    /// Waits until every cart is quiet; what is missing if that takes too long.
+    async fn wait_for_quiet(&self, deadline: Duration) -> Vec<String> {
+        // Whatever a client gave up may still be under way for as long as it would have waited.
+        self.ground.sleep_until(self.ground.now() + self.plan.timeout).await;
+        let mut restless = self.recorder.carts();
+        loop {
+            let looks = restless.into_iter().map(|cart| async {
+                let complaint = self.look(&cart).await.err();
+                complaint.map(|complaint| (cart, complaint))
+            });
+            let complaints: Vec<_> = stream::iter(looks)
+                .buffer_unordered(self.plan.concurrency as usize)
+                .filter_map(std::future::ready)
+                .collect()
+                .await;
+            if complaints.is_empty() {
+                return Vec::new();
+            }
+            if self.ground.now() >= deadline {
+                return not_quiet(&complaints, self.plan.quiet_within);
+            }
+            restless = complaints.into_iter().map(|(cart, _)| cart).collect();
+            self.ground.sleep_until(self.ground.now() + LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether a cart is quiet.
+    async fn look(&self, cart: &str) -> Result<(), String> {
+        let mut call = self.manner(None).call(self.plan.workload.bucket(), cart, Action::Read);
+        call.strict = true;
+        call.quorum = Some(N.min(u8::try_from(self.ground.nodes()).unwrap_or(N)));
+        self.ground.call(call).await.map_err(|error| format!("r=n: {error}"))?;
+        let owners = self.owners(cart).await?;
+        let mut first: Option<(NodeNumber, BTreeSet<Item>)> = None;
+        for node in (0..self.ground.nodes()).map(NodeNumber) {
+            let workload = self.plan.workload;
+            let shown = workload
+                .show(self.ground, cart, Action::ReadLocal, self.manner(Some(node)))
+                .await
+                .map_err(|error| format!("own copy of {node}: {error}"))?;
+            if !owners.contains(&node) {
+                if shown.exists {
+                    return Err(format!("{node}, no owner, still holds a copy"));
+                }
+                continue;
+            }
+            let items = shown.items.into_iter().collect();
+            match &first {
+                None => first = Some((node, items)),
+                Some((other, others)) if *others != items => {
+                    return Err(format!("the copies of {other} and {node} differ"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every cart from every owner's own copy and, strictly, through every node.
+    async fn read_everything(&self, processes: &[u64]) -> Vec<String> {
+        let mut reads = Vec::new();
+        let mut missing = Vec::new();
+        for cart in self.recorder.carts() {
+            match self.owners(&cart).await {
+                Ok(owners) => reads.extend(owners.into_iter().map(|o| (cart.clone(), o, true))),
+                Err(error) => missing.push(format!("{cart}: {error}")),
+            }
+            let through = (0..self.ground.nodes()).map(NodeNumber);
+            reads.extend(through.map(|node| (cart.clone(), node, false)));
+        }
+        let shares: Vec<Vec<_>> = (0..processes.len())
+            .map(|share| reads.iter().skip(share).step_by(processes.len()).collect())
+            .collect();
+        let readers = processes.iter().zip(shares).map(|(process, share)| async move {
+            let mut failed = Vec::new();
+            for (cart, node, local) in share {
+                if let Err(error) = self.read_finally(*process, cart, *node, *local).await {
+                    failed.push(format!("no final read of {cart} from {node}: {error}"));
+                }
+            }
+            failed
+        });
+        missing.extend(futures::future::join_all(readers).await.into_iter().flatten());
+        missing.truncate(MOST_NAMED);
+        missing
+    }
+
+    async fn read_finally(
+        &self,
+        process: u64,
+        cart: &str,
+        node: NodeNumber,
+        local: bool,
+    ) -> Result<(), String> {
+        let name = Some(node.to_string());
+        let asked = Asked { process, node: name, strict: !local, final_read: true, local };
+        let manner = Manner { strict: !local, ..self.manner(Some(node)) };
+        let value = |items| CartValue::Read { cart: cart.to_owned(), items };
+        let mut last = String::new();
+        for _ in 0..FINAL_TRIES {
+            let action = if local { Action::ReadLocal } else { Action::Read };
+            self.recorder.invoke(self.ground.now(), &asked, value(None));
+            let shown = self.plan.workload.show(self.ground, cart, action, manner).await;
+            let now = self.ground.now();
+            match shown {
+                Ok(shown) => {
+                    self.recorder.ok(now, &asked, value(Some(shown.items)));
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.recorder.failed(now, &asked, value(None), &error.message, true);
+                    last = error.message;
+                }
+            }
+            self.ground.sleep_until(now + LOOK_EVERY).await;
+        }
+        Err(last)
+    }
+
+    async fn owners(&self, cart: &str) -> Result<Vec<NodeNumber>, String> {
+        let owners = self.ground.owners(self.plan.workload.bucket(), cart).await;
+        owners.map_err(|error| format!("its owners are not known: {error:#}"))
+    }
+
+    fn manner(&self, node: Option<NodeNumber>) -> Manner {
+        Manner { node, only: true, strict: false, r: None, w: None, timeout: self.plan.timeout }
+    }
+}
+
+fn not_quiet(complaints: &[(String, String)], within: Duration) -> Vec<String> {
+    let seconds = within.as_secs();
+    let mut missing = vec![format!("{} carts not quiet within {seconds} s", complaints.len())];
+    let named = complaints.iter().take(MOST_NAMED);
+    missing.extend(named.map(|(cart, complaint)| format!("{cart}: {complaint}")));
+    missing
+}

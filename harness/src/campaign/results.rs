@@ -1,0 +1,144 @@
+//! What a campaign found, as `results.json` and as a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use cartwheel_checker::Verdict;
+use cartwheel_checker::cart;
+use serde::Serialize;
+
+use super::drive::{Driven, Plan};
+use crate::fault::FaultKind;
+
+/// How many things of a list the table names.
+const MOST_NAMED: usize = 3;
+
+/// The contents of `results.json`: the checker's result and what it is about.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Results {
+    /// What the checker found. Its verdict is the campaign's: unknown, unless it is invalid, if
+    /// something is `missing` or a node ended by itself.
+    #[serde(flatten)]
+    pub check: cart::Results,
+    /// What everything random followed from.
+    pub seed: u64,
+    /// What clients did.
+    pub workload: &'static str,
+    /// How many nodes there were.
+    pub nodes: usize,
+    /// How long clients worked, in seconds.
+    pub time_limit_s: u64,
+    /// How many faults of each kind changed something.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// How long the cluster took to become quiet after everything was healed, in milliseconds.
+    pub quiet_after_ms: Option<u64>,
+    /// Why the history cannot tell whether the promise was kept.
+    pub missing: Vec<String>,
+    /// What went wrong with nodes that nobody disturbed.
+    pub mishaps: Vec<String>,
+    /// The rule that the nodes broke on purpose.
+    pub mutant: Option<String>,
+    /// The command that does the same again.
+    pub command: String,
+}
+
+impl Results {
+    /// Puts the checker's result and what else is known together.
+    pub fn new(
+        mut check: cart::Results,
+        plan: &Plan,
+        driven: Driven,
+        mishaps: Vec<String>,
+        mutant: Option<String>,
+        command: String,
+    ) -> Self {
+        let missing = driven.finale.missing;
+        let doubts: Vec<_> = missing.iter().chain(&mishaps).cloned().collect();
+        if !doubts.is_empty() {
+            check.valid = check.valid.and(Verdict::Unknown);
+            let error = check.error.into_iter().chain(doubts).collect::<Vec<_>>().join("; ");
+            check.error = Some(error);
+        }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            check,
+            seed: plan.seed,
+            workload: plan.workload.name(),
+            nodes: plan.schedule.nodes,
+            time_limit_s: plan.time_limit.as_secs(),
+            faults: FaultKind::ALL
+                .into_iter()
+                .map(|kind| (kind, driven.faults.get(&kind).copied().unwrap_or(0)))
+                .collect(),
+            quiet_after_ms: driven.finale.quiet_after.map(millis),
+            missing,
+            mishaps,
+            mutant,
+            command,
+        }
+    }
+
+    /// The verdict and what it rests on, one line each.
+    pub fn table(&self) -> String {
+        let check = &self.check;
+        let mut table = String::new();
+        let mut row = |name: &str, value: String| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(table, "  {name:<14} {value}");
+        };
+        row("verdict", check.valid.to_string().to_uppercase());
+        row("additions", {
+            let (acknowledged, attempts) = (check.acknowledged_count, check.attempt_count);
+            format!(
+                "{acknowledged} acknowledged of {attempts} attempted, {} carts",
+                check.cart_count
+            )
+        });
+        for (name, count, list) in [
+            ("lost", check.lost_count, &check.lost),
+            ("resurrected", check.resurrected_count, &check.resurrected),
+            ("duplicated", check.duplicated_count, &check.duplicated),
+            ("phantom", check.phantom_count, &check.phantom),
+            ("denied", check.denied_count, &check.denied),
+            ("stale strict", check.stale_strict_count, &check.stale_strict),
+        ] {
+            row(name, named(count, list));
+        }
+        let diverged: Vec<_> = check.diverged.iter().map(|cart| cart.cart.clone()).collect();
+        row("diverged", named(check.diverged_count, &diverged));
+        row("stale", {
+            let worst = check.worst_stale_latency_ms;
+            format!("{} in sloppy reads, the worst for {worst} ms (allowed)", check.stale_count)
+        });
+        row("recovered", format!("{} of unknown outcome (allowed)", check.recovered_count));
+        let faults: Vec<_> =
+            self.faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        row("faults", faults.join(", "));
+        row("availability", {
+            let fraction = check.availability.ok_fraction.unwrap_or(0.0) * 100.0;
+            let gap = check.availability.longest_gap_ms.unwrap_or(0.0);
+            format!("{fraction:.2} % of writes acknowledged, longest gap {gap:.0} ms")
+        });
+        if let Some(ms) = self.quiet_after_ms {
+            row("quiet after", format!("{ms} ms"));
+        }
+        if let Some(error) = &check.error {
+            row("because", error.clone());
+        }
+        row("again", self.command.clone());
+        table
+    }
+}
+
+fn named(count: u64, list: &[String]) -> String {
+    if count == 0 {
+        return "0".to_owned();
+    }
+    let more = if list.len() > MOST_NAMED { ", …" } else { "" };
+    format!(
+        "{count}: {}{more}",
+        list.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ")
+    )
+}

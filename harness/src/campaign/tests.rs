@@ -1,0 +1,167 @@
+//! Campaigns on a cluster that is one map in memory, sound and flawed.
+
+use std::time::Duration;
+
+use cartwheel_checker::Verdict;
+use cartwheel_checker::cart;
+
+use super::{Driven, Plan, Results, Stop, drive};
+use crate::fault::{FaultKind, NodeNumber};
+use crate::ground::fake::{FakeGround, Flaws};
+use crate::history::Recorder;
+use crate::schedule::{Pace, Schedule};
+use crate::workload::{Mix, Workload};
+
+fn plan(workload: Workload) -> Plan {
+    let pace =
+        Pace { nodes: 5, time_limit_ms: 700, kinds: FaultKind::ALL.to_vec(), fault_every_ms: 100 };
+    Plan {
+        seed: 1,
+        workload,
+        concurrency: 4,
+        rate: 2_000.0,
+        time_limit: Duration::from_millis(700),
+        mix: Mix::default(),
+        carts: 3,
+        cart_size: 20,
+        r: None,
+        w: None,
+        timeout: Duration::from_millis(20),
+        quiet_within: Duration::from_millis(300),
+        schedule: Schedule::generate(1, &pace),
+    }
+}
+
+/// Runs a whole campaign, but for its processes.
+async fn campaign(workload: Workload, flaws: Flaws, stop: &Stop) -> (Results, FakeGround) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("history.jsonl");
+    let recorder = Recorder::create(&path).expect("a history");
+    let (ground, plan) = (FakeGround::new(5, flaws), plan(workload));
+    let driven = drive(&ground, &plan, &recorder, stop, Duration::from_secs(1_700_000_000)).await;
+    recorder.finish().expect("written");
+    let check = cart::check_file(&path);
+    let results = Results::new(check, &plan, driven, Vec::new(), None, "again".to_owned());
+    (results, ground)
+}
+
+async fn results(workload: Workload, flaws: Flaws) -> Results {
+    campaign(workload, flaws, &Stop::default()).await.0
+}
+
+#[tokio::test]
+async fn a_sound_cluster_is_valid_and_every_fault_is_applied_and_ended() {
+    let (results, ground) = campaign(Workload::Cart, Flaws::default(), &Stop::default()).await;
+    assert_eq!(results.check.valid, Verdict::Valid, "{:?}", results.check.error);
+    assert!(results.check.acknowledged_count > 50, "{}", results.check.acknowledged_count);
+    assert_eq!(results.faults.values().sum::<u64>(), ground.begun.get() as u64);
+    assert!(ground.begun.get() > 0 && ground.active.borrow().is_empty());
+    assert!(results.missing.is_empty() && results.quiet_after_ms.is_some());
+}
+
+#[tokio::test]
+async fn a_cluster_that_forgets_acknowledged_writes_is_invalid() {
+    let flaws = Flaws { forgets_every: Some(10), ..Flaws::default() };
+    let results = results(Workload::Cart, flaws).await;
+    assert_eq!(results.check.valid, Verdict::Invalid);
+    assert!(results.check.lost_count > 0);
+}
+
+#[tokio::test]
+async fn unknown_outcomes_are_no_faults_and_kill_their_process() {
+    let flaws = Flaws { silent_every: Some(7), ..Flaws::default() };
+    let results = results(Workload::Cart, flaws).await;
+    // The checker refuses a history in which a process goes on after an unknown outcome.
+    assert_eq!(results.check.valid, Verdict::Valid, "{:?}", results.check.error);
+    assert!(results.check.recovered_count > 0);
+}
+
+#[tokio::test]
+async fn carts_in_registers_keep_additions_with_siblings_and_lose_them_without() {
+    let paper = results(Workload::PaperCart, Flaws::default()).await;
+    assert_eq!(paper.check.lost_count, 0, "{:?}", paper.check.lost);
+    assert!(paper.check.acknowledged_count > 50);
+    let lww = Flaws { last_write_wins: true, ..Flaws::default() };
+    let lww = results(Workload::LwwCart, lww).await;
+    assert_eq!(lww.check.valid, Verdict::Invalid);
+    assert!(lww.check.lost_count > 0);
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_become_quiet_is_unknown_and_the_cart_is_named() {
+    for (flaws, complaint) in [
+        (Flaws { empty_copy: Some(NodeNumber(1)), ..Flaws::default() }, "of n1 and n2 differ"),
+        (Flaws { owes: true, ..Flaws::default() }, "n4, no owner, still holds a copy"),
+    ] {
+        let results = results(Workload::Cart, flaws).await;
+        assert_eq!(results.check.valid, Verdict::Unknown);
+        let error = results.check.error.expect("a reason");
+        assert!(error.contains("not quiet within") && error.contains(complaint), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_campaign_is_unknown_and_healed() {
+    let stop = Stop::default();
+    let request = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.request();
+    };
+    let (_, (results, ground)) =
+        tokio::join!(request, campaign(Workload::Cart, Flaws::default(), &stop));
+    assert_eq!(results.check.valid, Verdict::Unknown);
+    assert!(results.check.error.expect("a reason").contains("interrupted"));
+    assert!(ground.active.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn results_have_the_keys_that_others_rely_on() {
+    let results = results(Workload::Cart, Flaws::default()).await;
+    let json = serde_json::to_value(&results).expect("json");
+    for key in [
+        "valid?",
+        "seed",
+        "workload",
+        "acknowledged-count",
+        "attempt-count",
+        "lost-count",
+        "lost",
+        "resurrected-count",
+        "resurrected",
+        "phantom-count",
+        "phantom",
+        "duplicated-count",
+        "duplicated",
+        "recovered-count",
+        "recovered",
+        "diverged-count",
+        "diverged",
+        "stale-count",
+        "stale",
+        "worst-stale-latency-ms",
+        "faults",
+        "availability",
+        "command",
+    ] {
+        assert!(json.get(key).is_some(), "{key} is missing in {json}");
+    }
+    assert_eq!(json["valid?"], true);
+    assert_eq!(json["workload"], "cart");
+    assert!(json["faults"]["kill"].is_u64() && json["faults"]["pause"].is_u64());
+    assert!(json["availability"]["longest-gap-ms"].is_f64(), "{}", json["availability"]);
+    assert!(results.table().contains("VALID"));
+}
+
+#[tokio::test]
+async fn a_mishap_makes_a_valid_history_unknown() {
+    let plan = plan(Workload::Cart);
+    let finale = super::Finale { missing: Vec::new(), quiet_after: None };
+    let driven = Driven { faults: [(FaultKind::Kill, 2)].into(), finale };
+    let mut check = results(Workload::Cart, Flaws::default()).await.check;
+    check.valid = Verdict::Valid;
+    let mishaps = vec!["n2 ended by itself".to_owned()];
+    let results = Results::new(check, &plan, driven, mishaps, None, String::new());
+    assert_eq!(results.check.valid, Verdict::Unknown);
+    assert_eq!(results.faults[&FaultKind::Pause], 0, "every kind is listed");
+    assert!(results.table().contains("n2 ended by itself"));
+}

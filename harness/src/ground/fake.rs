@@ -1,0 +1,162 @@
+//! A cluster that is one map in memory, for tests of what stands on a ground.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use cartwheel_checker::cart::Item;
+
+use super::{Action, Answer, Call, CallError, Ground};
+use crate::fault::{Fault, NodeNumber};
+
+/// What is wrong with the cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flaws {
+    /// Every so many writes are acknowledged and forgotten.
+    pub(crate) forgets_every: Option<u64>,
+    /// Every so many writes happen, and their client hears nothing.
+    pub(crate) silent_every: Option<u64>,
+    /// This node's own copy always looks empty.
+    pub(crate) empty_copy: Option<NodeNumber>,
+    /// A node that is no owner still has something to hand over.
+    pub(crate) owes: bool,
+    /// A register forgets siblings: the last write wins.
+    pub(crate) last_write_wins: bool,
+}
+
+/// How often a register was written, and its values, each with the number of its write.
+type Register = (u64, Vec<(u64, Vec<u8>)>);
+
+/// The cluster. All nodes share the map; its clock is the real one.
+pub(crate) struct FakeGround {
+    nodes: usize,
+    flaws: Flaws,
+    began: Instant,
+    writes: Cell<u64>,
+    carts: RefCell<BTreeMap<String, BTreeMap<String, Item>>>,
+    registers: RefCell<BTreeMap<String, Register>>,
+    pub(crate) active: RefCell<BTreeSet<usize>>,
+    pub(crate) begun: Cell<usize>,
+}
+
+impl FakeGround {
+    pub(crate) fn new(nodes: usize, flaws: Flaws) -> Self {
+        Self {
+            nodes,
+            flaws,
+            began: Instant::now(),
+            writes: Cell::new(0),
+            carts: RefCell::default(),
+            registers: RefCell::default(),
+            active: RefCell::default(),
+            begun: Cell::new(0),
+        }
+    }
+
+    /// Changes a cart.
+    fn change(&self, key: &str, cancel: &[String], add: Option<Item>) {
+        let mut carts = self.carts.borrow_mut();
+        let cart = carts.entry(key.to_owned()).or_default();
+        cart.retain(|add_id, _| !cancel.contains(add_id));
+        cart.extend(add.map(|item| (item.add_id.clone(), item)));
+    }
+
+    /// Puts a value beside those that the context does not cover.
+    fn put(&self, key: &str, context: Option<Vec<u8>>, value: Vec<u8>) {
+        let mut registers = self.registers.borrow_mut();
+        let (version, values) = registers.entry(key.to_owned()).or_default();
+        let seen = context.map_or(0, |bytes| u64::from(bytes[0]) << 8 | u64::from(bytes[1]));
+        *version += 1;
+        let last_write_wins = self.flaws.last_write_wins;
+        values.retain(|(written, _)| *written > seen && !last_write_wins);
+        values.push((*version, value));
+    }
+
+    fn is_every(&self, every: Option<u64>) -> bool {
+        every.is_some_and(|every| self.writes.get().is_multiple_of(every))
+    }
+}
+
+impl Ground for FakeGround {
+    fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    async fn sleep_until(&self, at: Duration) {
+        tokio::time::sleep(at.saturating_sub(self.now())).await;
+    }
+
+    async fn call(&self, call: Call) -> Result<Answer, CallError> {
+        // Between the halves of a read-modify-write others get their turn.
+        tokio::task::yield_now().await;
+        let empty = self.flaws.empty_copy.is_some() && call.node == self.flaws.empty_copy;
+        match call.action {
+            Action::Read | Action::ReadLocal if call.bucket == crate::workload::CART_BUCKET => {
+                let local = matches!(call.action, Action::ReadLocal);
+                let stranger = local && call.node.is_some_and(|node| node.0 >= 3);
+                if (local && empty) || (stranger && !self.flaws.owes) {
+                    return Ok(Answer::Cart { items: Vec::new(), exists: false });
+                }
+                let carts = self.carts.borrow();
+                let cart = carts.get(&call.key);
+                let items = cart.map(|cart| cart.values().cloned().collect()).unwrap_or_default();
+                Ok(Answer::Cart { items, exists: cart.is_some() })
+            }
+            Action::Read | Action::ReadLocal => {
+                let registers = self.registers.borrow();
+                let (version, values) = registers.get(&call.key).cloned().unwrap_or_default();
+                let values = values.into_iter().map(|(_, value)| value).collect();
+                let context = Some(vec![(version >> 8) as u8, version as u8]);
+                let stranger = call.node.is_some_and(|node| node.0 >= 3);
+                let exists = !(stranger && matches!(call.action, Action::ReadLocal));
+                Ok(Answer::Register { values, context, exists })
+            }
+            write @ (Action::Change { .. } | Action::Put { .. }) => {
+                self.writes.set(self.writes.get() + 1);
+                if self.is_every(self.flaws.forgets_every) {
+                    return Ok(Answer::Written);
+                }
+                match write {
+                    Action::Change { cancel, add } => self.change(&call.key, &cancel, add),
+                    Action::Put { context, value } => self.put(&call.key, context, value),
+                    Action::Read | Action::ReadLocal => {}
+                }
+                if self.is_every(self.flaws.silent_every) {
+                    return Err(CallError { definite: false, message: "silence".to_owned() });
+                }
+                Ok(Answer::Written)
+            }
+        }
+    }
+
+    async fn begin(&self, id: usize, _: &Fault) -> anyhow::Result<bool> {
+        self.begun.set(self.begun.get() + 1);
+        Ok(self.active.borrow_mut().insert(id))
+    }
+
+    async fn end(&self, id: usize) -> anyhow::Result<()> {
+        self.active.borrow_mut().remove(&id);
+        Ok(())
+    }
+
+    async fn heal(&self) -> anyhow::Result<()> {
+        self.active.borrow_mut().clear();
+        Ok(())
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn owners(&self, _: &str, _: &str) -> anyhow::Result<Vec<NodeNumber>> {
+        Ok((0..self.nodes.min(3)).map(NodeNumber).collect())
+    }
+
+    fn mishaps(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

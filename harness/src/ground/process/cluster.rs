@@ -1,0 +1,299 @@
+//! Everything that a cluster of processes needs before its first process: formatted stores, ports,
+//! the cluster file, each node's command line.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpSocket;
+use tokio::process::Command;
+use uuid::Uuid;
+
+use super::node::NodeProcess;
+use crate::fault::NodeNumber;
+use crate::workload::{LWW_BUCKET, PAPER_BUCKET};
+
+/// What a cluster of processes is made of.
+#[derive(Clone, Debug)]
+pub struct ClusterSpec {
+    /// The program that formats and serves.
+    pub program: PathBuf,
+    /// How many nodes.
+    pub nodes: usize,
+    /// Where the stores lie, a folder each.
+    pub data: PathBuf,
+    /// Where the logs lie, a file each, and the cluster file.
+    pub logs: PathBuf,
+    /// The first of the ports, one a node; `None` lets the system choose.
+    pub first_port: Option<u16>,
+    /// The first of the ports for metrics, one a node; `None` for no metrics.
+    pub first_http_port: Option<u16>,
+    /// Further options of `serve`, without dashes, with their values.
+    pub options: Vec<(String, String)>,
+}
+
+/// A node that is ready to be started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its place.
+    pub number: NodeNumber,
+    /// Its id, as the cluster file writes it.
+    pub id: String,
+    /// Where it will listen.
+    pub listen: SocketAddr,
+    /// Its store.
+    pub data: PathBuf,
+    /// Keeps the port: bound, but not listened on, so that nobody else is given it and the node,
+    /// which may share it, can listen on it again and again.
+    _reserved: Option<TcpSocket>,
+}
+
+/// The cluster file, as `serve` reads it.
+#[derive(Deserialize, Serialize)]
+struct ClusterFile {
+    cluster: String,
+    members: Vec<Member>,
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Member {
+    id: String,
+    name: String,
+    address: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Bucket {
+    name: String,
+    kind: String,
+    n: u8,
+    conflict: String,
+}
+
+/// What `format --json` prints, as far as we need it.
+#[derive(Deserialize)]
+struct Formatted {
+    id: String,
+}
+
+impl ClusterSpec {
+    /// Formats the stores and finds the ports. A cluster that was made here before is gone on with.
+    ///
+    /// # Errors
+    /// A store cannot be made or a port not be had.
+    pub async fn prepare(&self) -> anyhow::Result<Vec<Prepared>> {
+        std::fs::create_dir_all(&self.logs).with_context(|| self.logs.display().to_string())?;
+        let known = self.maybe_known()?;
+        let mut prepared = Vec::new();
+        for number in (0..self.nodes).map(NodeNumber) {
+            let data = self.data.join(number.to_string());
+            let id = match &known {
+                Some(file) => file.members[number.0].id.clone(),
+                None => format(&self.program, &data, number).await?,
+            };
+            let (listen, reserved) = match self.first_port {
+                Some(first) => (SocketAddr::from(([127, 0, 0, 1], first + number.0 as u16)), None),
+                None => {
+                    let (address, socket) = reserve().context("no port can be had")?;
+                    (address, Some(socket))
+                }
+            };
+            prepared.push(Prepared { number, id, listen, data, _reserved: reserved });
+        }
+        Ok(prepared)
+    }
+
+    /// Writes the cluster file, in which each node has the address that others dial, and gives the
+    /// nodes' processes, not started yet.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn processes(
+        &self,
+        prepared: &[Prepared],
+        addresses: &[SocketAddr],
+    ) -> anyhow::Result<Vec<NodeProcess>> {
+        let path = self.cluster_path();
+        match self.maybe_known()? {
+            Some(file) => {
+                let same = |(member, address): (&Member, &SocketAddr)| {
+                    member.address == address.to_string()
+                };
+                if !file.members.iter().zip(addresses).all(same) {
+                    bail!("{} lists other addresses: use the same ports", path.display());
+                }
+            }
+            None => {
+                let text = toml::to_string(&ClusterFile::new(prepared, addresses))?;
+                std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+            }
+        }
+        let process = |(node, address): (&Prepared, &SocketAddr)| {
+            let name = node.number.to_string();
+            let log = self.logs.join(format!("{name}.log"));
+            let arguments = self.arguments(node, *address, &path);
+            NodeProcess::new(name, &self.program, arguments, log)
+        };
+        Ok(prepared.iter().zip(addresses).map(process).collect())
+    }
+
+    fn cluster_path(&self) -> PathBuf {
+        self.logs.join("cluster.toml")
+    }
+
+    /// The cluster that was made here before, if there is one.
+    fn maybe_known(&self) -> anyhow::Result<Option<ClusterFile>> {
+        let path = self.cluster_path();
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| path.display().to_string())?,
+        };
+        let file: ClusterFile =
+            toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let members = file.members.len();
+        if members != self.nodes {
+            bail!("{} lists {members} nodes, not {}", path.display(), self.nodes);
+        }
+        Ok(Some(file))
+    }
+
+    fn arguments(&self, node: &Prepared, address: SocketAddr, cluster: &Path) -> Vec<String> {
+        let mut arguments: Vec<_> = [
+            "serve",
+            "--data",
+            &node.data.display().to_string(),
+            "--cluster",
+            &cluster.display().to_string(),
+            "--listen",
+            &node.listen.to_string(),
+            "--advertise",
+            &address.to_string(),
+            "--die-with-parent",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if let Some(first) = self.first_http_port {
+            let http = format!("127.0.0.1:{}", first + node.number.0 as u16);
+            arguments.extend(["--http".to_owned(), http]);
+        }
+        for (name, value) in &self.options {
+            arguments.extend([format!("--{}", name.replace('_', "-")), value.clone()]);
+        }
+        arguments
+    }
+}
+
+/// Has the program format a store, and gives its id.
+async fn format(program: &Path, data: &Path, number: NodeNumber) -> anyhow::Result<String> {
+    let output = Command::new(program)
+        .args(["format", "--json", "--name", &number.to_string(), "--data"])
+        .arg(data)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("{} does not start", program.display()))?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("the store of {number} cannot be formatted ({}): {}", output.status, why.trim());
+    }
+    let formatted: Formatted = serde_json::from_slice(&output.stdout).with_context(|| {
+        let said = String::from_utf8_lossy(&output.stdout);
+        format!("format --json printed {:?}, which has no id", said.trim())
+    })?;
+    Ok(formatted.id)
+}
+
+/// A loopback port that the system chooses and keeps for us.
+fn reserve() -> io::Result<(SocketAddr, TcpSocket)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    Ok((socket.local_addr()?, socket))
+}
+
+impl ClusterFile {
+    /// A new cluster: the built-in buckets are there without being named.
+    fn new(prepared: &[Prepared], addresses: &[SocketAddr]) -> Self {
+        let member = |(node, address): (&Prepared, &SocketAddr)| Member {
+            id: node.id.clone(),
+            name: node.number.to_string(),
+            address: address.to_string(),
+        };
+        let register = |name: &str, conflict: &str| Bucket {
+            name: name.to_owned(),
+            kind: "register".to_owned(),
+            n: 3,
+            conflict: conflict.to_owned(),
+        };
+        Self {
+            cluster: format!("{:016x}", Uuid::new_v4().as_u64_pair().0),
+            members: prepared.iter().zip(addresses).map(member).collect(),
+            buckets: vec![
+                register(PAPER_BUCKET, "siblings"),
+                register(LWW_BUCKET, "last-write-wins"),
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::{ClusterFile, ClusterSpec, Prepared, reserve};
+    use crate::fault::NodeNumber;
+
+    #[tokio::test]
+    async fn a_reserved_port_can_be_listened_on_again_and_again() {
+        let (address, _reserved) = reserve().expect("a port");
+        for _ in 0..3 {
+            let listener = TcpListener::bind(address).await.expect("ours to listen on");
+            let socket = TcpSocket::new_v4().expect("a socket");
+            let (dialled, accepted) = tokio::join!(socket.connect(address), listener.accept());
+            drop((dialled.expect("dialled"), accepted.expect("accepted")));
+        }
+        let strangers: Vec<_> = (0..200).map(|_| reserve().expect("a port")).collect();
+        assert!(strangers.iter().all(|(other, _)| *other != address));
+    }
+
+    #[test]
+    fn the_command_line_and_the_cluster_file_name_everything() {
+        let spec = ClusterSpec {
+            program: PathBuf::from("cartwheel"),
+            nodes: 1,
+            data: PathBuf::from("data"),
+            logs: PathBuf::from("logs"),
+            first_port: Some(7400),
+            first_http_port: Some(7480),
+            options: vec![("handoff_every_ms".to_owned(), "10".to_owned())],
+        };
+        let listen = "127.0.0.1:7400".parse().expect("an address");
+        let address = "127.0.0.1:9".parse().expect("an address");
+        let node = Prepared {
+            number: NodeNumber(0),
+            id: "n3fa".to_owned(),
+            listen,
+            data: PathBuf::from("data/n1"),
+            _reserved: None,
+        };
+        let arguments = spec.arguments(&node, address, &PathBuf::from("cluster.toml")).join(" ");
+        assert_eq!(
+            arguments,
+            "serve --data data/n1 --cluster cluster.toml --listen 127.0.0.1:7400 --advertise \
+             127.0.0.1:9 --die-with-parent --http 127.0.0.1:7480 --handoff-every-ms 10"
+        );
+        let file = toml::to_string(&ClusterFile::new(&[node], &[address])).expect("TOML");
+        let file: toml::Table = file.parse().expect("TOML");
+        assert_eq!(file["members"][0]["address"].as_str(), Some("127.0.0.1:9"));
+        assert_eq!(file["members"][0]["id"].as_str(), Some("n3fa"));
+        assert_eq!(file["cluster"].as_str().map(str::len), Some(16));
+        assert_eq!(file["buckets"][1]["conflict"].as_str(), Some("last-write-wins"));
+    }
+}

@@ -1,0 +1,150 @@
+//! Clients' calls through the client library.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cartwheel_checker::cart::Item;
+use cartwheel_client::{Ask, Client, Context, Error, Options, Shown, add_id_text, parse_add_id};
+use cartwheel_protocol::context::Context as Seen;
+use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::object::Addition;
+use tokio::sync::OnceCell;
+
+use super::super::{Action, Answer, Call, CallError};
+use crate::fault::NodeNumber;
+
+/// All clients of a cluster: one client of the library, whose connections they share.
+pub struct Connection {
+    addresses: Vec<String>,
+    /// The nodes' ids, in order.
+    ids: Vec<String>,
+    client: OnceCell<Client>,
+}
+
+impl Connection {
+    /// To the nodes with these ids at these addresses. It connects when it is first used.
+    pub fn new(addresses: Vec<String>, ids: Vec<String>) -> Self {
+        Self { addresses, ids, client: OnceCell::new() }
+    }
+
+    /// The library's client.
+    ///
+    /// # Errors
+    /// No node tells the layout.
+    pub async fn client(&self) -> Result<&Client, Error> {
+        self.client.get_or_try_init(|| Client::connect(&self.addresses)).await
+    }
+
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// It did not happen, or its outcome is unknown.
+    pub async fn call(&self, call: Call) -> Result<Answer, CallError> {
+        let client = self.client().await.map_err(|error| failed(&error))?;
+        let reads = matches!(call.action, Action::Read | Action::ReadLocal);
+        let (r, w) = if reads { (call.quorum, None) } else { (None, call.quorum) };
+        let options = Options {
+            bucket: call.bucket.clone(),
+            r,
+            w,
+            strict: call.strict,
+            timeout: call.timeout,
+            ask: self.ask(&call)?,
+        };
+        let is_cart = client
+            .directory()
+            .and_then(|directory| directory.bucket(&call.bucket).map(|bucket| bucket.is_cart))
+            .unwrap_or(false);
+        let answered = carry_out(client, is_cart, call, options).await;
+        answered.map_err(|error| failed(&error))
+    }
+
+    /// The owners of a key.
+    ///
+    /// # Errors
+    /// The layout is not known or lists strangers.
+    pub async fn owners(&self, bucket: &str, key: &str) -> anyhow::Result<Vec<NodeNumber>> {
+        let directory = self.client().await?.directory().context("no layout is known")?;
+        let bucket = directory.bucket(bucket).and_then(|bucket| bucket.bucket_name());
+        let bucket = bucket.context("there is no such bucket")?;
+        let key = cartwheel_protocol::key::Key::new(bucket, key.as_bytes());
+        let number = |node: u64| {
+            let known = |id: &String| node_id(id) == Some(NodeId(node));
+            self.ids.iter().position(known).map(NodeNumber).context("an owner is a stranger")
+        };
+        directory.owners(&key).iter().map(|seat| number(seat.node)).collect()
+    }
+
+    fn ask(&self, call: &Call) -> Result<Ask, CallError> {
+        let Some(node) = call.node else { return Ok(Ask::Owners) };
+        let id = self.ids.get(node.0).and_then(|id| node_id(id));
+        let id = id.ok_or_else(|| CallError {
+            definite: true,
+            message: format!("there is no node {node}"),
+        })?;
+        Ok(if call.only { Ask::Only(id) } else { Ask::First(id) })
+    }
+}
+
+async fn carry_out(
+    client: &Client,
+    is_cart: bool,
+    call: Call,
+    options: Options,
+) -> Result<Answer, Error> {
+    let key = call.key.into_bytes();
+    match call.action {
+        Action::Read if is_cart => client.cart_with(key, options).show().await.map(shown),
+        Action::ReadLocal if is_cart => {
+            client.cart_with(key, options).show_local().await.map(shown)
+        }
+        Action::Read => client.get(&key, &options).await.map(found),
+        Action::ReadLocal => client.get_local(&key, &options).await.map(found),
+        Action::Change { cancel, add } => {
+            let bad = |add_id: &String| Error::BadValue(format!("{add_id} is no add_id"));
+            let id = |add_id: &String| parse_add_id(add_id).ok_or_else(|| bad(add_id));
+            let cancel = cancel.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+            let addition = |item: Item| {
+                let add_id = id(&item.add_id)?;
+                Ok(Addition { add_id, sku: Arc::from(item.sku), quantity: item.quantity })
+            };
+            let add = add.map(addition).transpose()?;
+            client.cart_with(key, options).change(&cancel, add).await.map(|_| Answer::Written)
+        }
+        Action::Put { context, value } => {
+            let context = context.as_deref().map(Context::from_bytes).transpose()?;
+            let written = client.put(&key, context.as_ref(), &value, &options).await;
+            written.map(|_| Answer::Written)
+        }
+    }
+}
+
+fn shown(shown: Shown) -> Answer {
+    let exists = is_written(&shown.context);
+    let additions = shown.items.into_iter().flat_map(|item| item.additions);
+    let item = |addition: Addition| Item {
+        add_id: add_id_text(addition.add_id),
+        sku: addition.sku.to_string(),
+        quantity: addition.quantity,
+    };
+    Answer::Cart { items: additions.map(item).collect(), exists }
+}
+
+fn found(found: cartwheel_client::Found) -> Answer {
+    let exists = is_written(&found.context);
+    Answer::Register { values: found.values, context: Some(found.context.to_bytes()), exists }
+}
+
+/// Whether the read has seen anything.
+fn is_written(context: &Context) -> bool {
+    Seen::decode(&context.to_bytes()).map_or(true, |seen| !seen.seen().is_empty())
+}
+
+/// A node's id as `format` prints it.
+fn node_id(text: &str) -> Option<NodeId> {
+    u64::from_str_radix(text.strip_prefix('n')?, 16).ok().map(NodeId)
+}
+
+fn failed(error: &Error) -> CallError {
+    CallError { definite: error.is_definite(), message: error.to_string() }
+}
