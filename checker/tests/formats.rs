@@ -148,7 +148,7 @@ proptest! {
     fn cart_values_are_typed_values(value in cart_value()) {
         let event = Event::cart(EventType::Ok, 3, value.clone());
         prop_assert_eq!(CartValue::from_event(&event), Ok(value));
-        prop_assert_eq!(read("h.edn", &as_edn(&[event.clone()])), Ok(vec![event]));
+        prop_assert_eq!(read("h.edn", &as_edn(std::slice::from_ref(&event))), Ok(vec![event]));
     }
 }
 

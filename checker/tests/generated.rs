@@ -208,6 +208,37 @@ proptest! {
     }
 }
 
+/// Several batches of the streaming reader long, and so is the place of the fault.
+#[test]
+fn a_long_file_is_judged_as_its_events_are_and_its_faults_are_located() {
+    let shape = Shape { operations: 8_000, carts: 40, items: 11, processes: 20, seed: 7 };
+    let lines = lines(shape);
+    assert!(lines.len() > 4 << 20, "{} bytes", lines.len());
+    let events: Vec<Event> =
+        JsonLines::new(lines.as_slice()).collect::<Result<_, _>>().expect("events");
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("history.jsonl");
+    std::fs::write(&path, &lines).expect("written");
+    let results = cart::check_file(&path);
+    assert_eq!(results.valid, Verdict::Valid, "{:?}", results.error);
+    assert_eq!(results, cart::check(&events));
+
+    for damaged in [1, 7_000, 16_000] {
+        let mut text = lines.clone();
+        let mut starts = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let (newline, _) = starts.nth(damaged - 1).expect("a line");
+        text[newline - 1] = b'?';
+        std::fs::write(&path, &text).expect("written");
+        let results = cart::check_file(&path);
+        assert_eq!(results.valid, Verdict::Unknown);
+        let error = results.error.expect("a reason");
+        assert!(error.starts_with(&format!("line {damaged}: ")), "{error}");
+        text[newline - 1] = 0xff;
+        std::fs::write(&path, &text).expect("written");
+        assert_eq!(cart::check_file(&path).error, Some(format!("line {damaged}: not UTF-8")));
+    }
+}
+
 /// An addition that is lost at once stays missing from every later read: a checker that compares
 /// each read with each of those takes a hundred times as long for ten times the history.
 #[test]

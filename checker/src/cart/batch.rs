@@ -15,6 +15,20 @@ pub(crate) struct Batch {
     spill: String,
     items: Vec<RawItem>,
     pub(crate) operations: Vec<Operation>,
+    /// Lines taken, and events among them, those of the nemesis included.
+    pub(crate) lines: u64,
+    pub(crate) events: u64,
+    /// The line, counted from 0 in this batch, with which parsing ended, and what is wrong there.
+    pub(crate) fault: Option<(u64, String)>,
+}
+
+/// What parsing produces, beside texts and items.
+#[derive(Debug)]
+pub(crate) struct Parsed<'a> {
+    pub(crate) operations: &'a mut Vec<Operation>,
+    pub(crate) lines: &'a mut u64,
+    pub(crate) events: &'a mut u64,
+    pub(crate) fault: &'a mut Option<(u64, String)>,
 }
 
 /// A place in a batch's text or, with the top bit of `start`, in its spill.
@@ -87,9 +101,10 @@ impl Name {
 /// One event of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation {
-    /// Where it stands: a line of a file, or a position in a list, from 1.
+    /// The line and the event that it is in its batch, from 0.
     pub(crate) line: u64,
-    pub(crate) index: u64,
+    pub(crate) position: u64,
+    pub(crate) index: Option<u64>,
     pub(crate) time: i64,
     pub(crate) process: u64,
     pub(crate) event_type: EventType,
@@ -136,12 +151,15 @@ impl Batch {
         self.text = text;
     }
 
-    /// Forgets everything, keeps the memory; the text's buffer is handed back.
-    pub(crate) fn clear(&mut self) -> String {
+    /// Forgets everything, keeps the memory; the text's buffer is handed back empty.
+    pub(crate) fn clear(&mut self) -> Vec<u8> {
         self.spill.clear();
         self.items.clear();
         self.operations.clear();
-        std::mem::take(&mut self.text)
+        (self.lines, self.events, self.fault) = (0, 0, None);
+        let mut text = std::mem::take(&mut self.text).into_bytes();
+        text.clear();
+        text
     }
 
     pub(crate) fn str(&self, text: Text) -> &str {
@@ -155,19 +173,22 @@ impl Batch {
     }
 
     /// The text, and what is written while it is read.
-    pub(crate) fn split(&mut self) -> (&str, Sink<'_>, &mut Vec<Operation>) {
-        let Self { text, spill, items, operations } = self;
-        (text, Sink { base: text.as_ptr() as usize, spill, items }, operations)
+    pub(crate) fn split(&mut self) -> (&str, Sink<'_>, Parsed<'_>) {
+        let Self { text, spill, items, operations, lines, events, fault } = self;
+        let sink = Sink { base: text.as_ptr() as usize, spill, items };
+        (text, sink, Parsed { operations, lines, events, fault })
     }
 
     /// Adds an event; those of the nemesis are passed over.
     ///
     /// # Errors
     /// What is wrong with its value, in words.
-    pub(crate) fn push_event(&mut self, line: u64, event: &Event) -> Result<(), String> {
+    pub(crate) fn push_event(&mut self, event: &Event) -> Result<(), String> {
+        self.lines += 1;
+        self.events += 1;
         let Process::Client(process) = event.process else { return Ok(()) };
         let name = Name::of(&event.f).ok_or_else(|| no_operation(&event.f))?;
-        let (_, mut sink, operations) = self.split();
+        let (_, mut sink, parsed) = self.split();
         let argument = match event.event_type {
             // What a write's completion repeats is known from its invocation.
             EventType::Fail | EventType::Info => Argument::Odd,
@@ -175,9 +196,10 @@ impl Batch {
             EventType::Ok | EventType::Invoke => sink.argument(&CartValue::from_event(event)?),
         };
         let node = event.node.as_deref().map(|node| sink.spill(node));
-        operations.push(Operation {
-            line,
-            index: event.index,
+        parsed.operations.push(Operation {
+            line: *parsed.lines - 1,
+            position: *parsed.events - 1,
+            index: Some(event.index),
             time: event.time,
             process,
             event_type: event.event_type,

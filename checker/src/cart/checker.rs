@@ -48,12 +48,17 @@ struct Pending {
 }
 
 impl Checker {
-    /// Takes the next event.
+    /// Takes the next event, which has this index in the history.
     ///
     /// # Errors
     /// Why the history makes no sense here, in words. Nothing more may be concluded from it.
-    pub(crate) fn observe(&mut self, batch: &Batch, event: &Operation) -> Result<(), String> {
-        let moment = self.timeline.push(event.index, event.time);
+    pub(crate) fn observe(
+        &mut self,
+        batch: &Batch,
+        event: &Operation,
+        index: u64,
+    ) -> Result<(), String> {
+        let moment = self.timeline.push(index, event.time);
         match event.event_type {
             EventType::Invoke => self.invoke(batch, event, moment),
             EventType::Ok | EventType::Fail | EventType::Info => {

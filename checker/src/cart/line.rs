@@ -16,13 +16,14 @@ use super::batch::{
 use crate::event::EventType;
 use crate::read::json_reason;
 
-/// Parses one line; `None` for events of the nemesis.
+/// Parses one line; `None` for events of the nemesis. Its number and that of its event are kept
+/// with it.
 ///
 /// # Errors
 /// What is wrong with the line, in words.
 pub(crate) fn parse(
     line: &str,
-    number: u64,
+    line_number: u64,
     position: u64,
     sink: &mut Sink<'_>,
 ) -> Result<Option<Operation>, String> {
@@ -31,7 +32,7 @@ pub(crate) fn parse(
         .deserialize(&mut deserializer)
         .and_then(|draft| deserializer.end().map(|()| draft))
         .map_err(|error| json_reason(&error))?;
-    draft.finish(number, position)
+    draft.finish(line_number, position)
 }
 
 /// What a line says, as far as it is of use here.
@@ -59,7 +60,8 @@ impl Draft {
         };
         Ok(Some(Operation {
             line,
-            index: self.index.unwrap_or(position),
+            position,
+            index: self.index,
             time: self.time.unwrap_or(-1),
             process,
             event_type,

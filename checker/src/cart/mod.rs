@@ -13,6 +13,7 @@
 mod batch;
 mod checker;
 mod line;
+mod observe;
 mod report;
 mod results;
 mod rules;
@@ -26,6 +27,7 @@ use std::path::Path;
 
 use batch::Batch;
 use checker::Checker;
+use observe::{Place, observe};
 
 pub use results::{Anomaly, Availability, Class, Diverged, OpCounts, Results};
 pub use value::{CartValue, Item};
@@ -40,11 +42,11 @@ use crate::read::{self, Format, ReadError};
 pub fn check<'a>(events: impl IntoIterator<Item = &'a Event>) -> Results {
     let mut checker = Checker::default();
     let mut batch = Batch::default();
-    for (position, event) in events.into_iter().enumerate() {
+    for event in events {
         batch.clear();
-        let observed = batch
-            .push_event(position as u64 + 1, event)
-            .and_then(|()| observe(&mut checker, &batch).map_err(|(_, reason)| reason));
+        let observed = batch.push_event(event).and_then(|()| {
+            observe(&mut checker, &batch, &mut Place::default()).map_err(|(_, reason)| reason)
+        });
         if let Err(reason) = observed {
             return Results::unreadable(format!("event {}: {reason}", event.index));
         }
@@ -63,12 +65,4 @@ pub fn check_file(path: impl AsRef<Path>) -> Results {
             Format::Edn => Ok(check(&read::read_history(path)?)),
         });
     judged.unwrap_or_else(|error| Results::unreadable(error.to_string()))
-}
-
-/// Feeds a batch to the checker. The error is the line, and what is wrong there.
-fn observe(checker: &mut Checker, batch: &Batch) -> Result<(), (u64, String)> {
-    for operation in &batch.operations {
-        checker.observe(batch, operation).map_err(|reason| (operation.line, reason))?;
-    }
-    Ok(())
 }
