@@ -225,7 +225,9 @@ async fn serve<S: NodeService>(
             Kind::Client => serve_client(stream, welcome, common, closed, service).await,
         }
     };
+    // In this order: answers that are ready go out before the connection is closed.
     tokio::select! {
+        biased;
         () = serving => {}
         _ = stages.wait_for(|stage| *stage == Stage::Closed) => {}
     }
@@ -407,9 +409,12 @@ impl<S: NodeService> ClientApi for ClientLink<S> {
         let most_ms = u32::try_from(self.common.limits.request.as_millis()).unwrap_or(u32::MAX);
         request.timeout_ms = request.timeout_ms.min(most_ms);
         let service = self.service;
+        // Held by both: the request counts until its work is done, and until its answer is on its way.
+        let permit = Arc::new(permit);
+        let work = permit.clone();
         let handling = tokio::spawn(async move {
             let response = service.handle(request).await;
-            drop(permit);
+            drop(work);
             response
         });
         match handling.await {
