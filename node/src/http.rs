@@ -10,8 +10,8 @@ use axum::routing::get;
 use metrics::gauge;
 use tokio::net::TcpListener;
 
+use crate::inner::Inner;
 use crate::metrics::recorder;
-use crate::node::Inner;
 
 /// How often what was recorded is moved from its buffers into the buckets, scraped or not.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);

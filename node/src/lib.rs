@@ -7,10 +7,12 @@ mod error;
 #[doc(hidden)]
 pub mod gate;
 mod http;
+mod inner;
 mod membership;
 mod metrics;
 mod node;
 mod peers;
+mod prepare;
 mod process;
 mod router;
 mod run;
@@ -21,6 +23,6 @@ mod sync;
 
 pub use config::{ClusterFile, ConfigError, EngineKind, NodeConfig};
 pub use error::NodeError;
-pub use node::{EXIT_FAIL_STOP, Node, Options};
+pub use node::{EXIT_FAIL_STOP, Node, OnFailure, Options};
 pub use run::{ExitReason, run};
 pub use store::{StoreError, StoreId, format_store, store_id};

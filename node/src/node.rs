@@ -1,31 +1,23 @@
 //! A running node: its parts put together, and taken apart in order.
 
-use std::future::Future;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use cartwheel_client::service::{Directory, Status};
-use cartwheel_client::{Identity, Limits, NodeService, Overloaded, Server, TcpPeers};
-use cartwheel_protocol::Message;
-use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId, Zone};
-use cartwheel_protocol::layout::Member;
-use cartwheel_protocol::request::{Request, Response};
-use cartwheel_protocol::rules::{HAS_MUTANTS, Mutant};
-use cartwheel_protocol::view::View;
+use cartwheel_client::service::Status;
+use cartwheel_client::{Identity, Limits, NodeService, Server, TcpPeers};
+use cartwheel_protocol::id::Incarnation;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::config::{ClusterFile, ConfigError, EngineKind, NodeConfig, member_line};
-use crate::engine::Engine;
+use crate::config::NodeConfig;
 use crate::error::NodeError;
+use crate::inner::Inner;
 use crate::membership::{self, evidence};
 use crate::peers::ShardOutbound;
-use crate::router::Router;
-use crate::shard::ShardStatus;
-use crate::shards::{Common, FailStop, Inboxes, Shards, pending};
+use crate::prepare::{Prepared, listen, prepare};
+use crate::shards::{Common, FailStop, Inboxes, Shards};
 use crate::store::Store;
 use crate::{http, metrics};
 
@@ -42,8 +34,11 @@ pub struct Options {
     pub listener: Option<StdListener>,
     /// What is done when the store fails or a shard panics. Without it the process exits with
     /// [`EXIT_FAIL_STOP`]. Whoever gives one must see to it that the node is used no more.
-    pub on_failure: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    pub on_failure: Option<OnFailure>,
 }
+
+/// Told why the store failed or a shard panicked.
+pub type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
 
 /// A running node. Dropped, it ends as if killed, in its own time; see [`Node::shutdown`] and
 /// [`Node::kill`].
@@ -56,30 +51,6 @@ pub struct Node {
     address: SocketAddr,
     http_address: Option<SocketAddr>,
     drain: Duration,
-}
-
-/// What services and pages see of a node.
-pub(crate) struct Inner {
-    store: crate::store::StoreId,
-    cluster: ClusterId,
-    incarnation: Incarnation,
-    engine_kind: EngineKind,
-    engine: Arc<dyn Engine>,
-    mutant: Option<Mutant>,
-    view: Arc<View>,
-    router: Arc<Router>,
-    suspected: watch::Receiver<Vec<NodeId>>,
-    peers: Arc<TcpPeers>,
-    shards: Vec<Arc<ShardStatus>>,
-}
-
-/// What is read before anything is started.
-struct Prepared {
-    config: NodeConfig,
-    cluster: ClusterFile,
-    view: Arc<View>,
-    store: Store,
-    member: Member,
 }
 
 impl Node {
@@ -229,155 +200,6 @@ impl Drop for Node {
     }
 }
 
-impl Inner {
-    pub(crate) fn id(&self) -> NodeId {
-        self.store.id
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.store.name
-    }
-
-    pub(crate) fn engine(&self) -> &dyn Engine {
-        self.engine.as_ref()
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.router.is_draining()
-    }
-
-    /// Requests under way.
-    pub(crate) fn pending(&self) -> usize {
-        pending(&self.shards)
-    }
-
-    /// Whether every client has its answer and nothing is coordinated for others either.
-    fn is_idle(&self) -> bool {
-        self.router.open() == 0 && self.pending() == 0
-    }
-
-    fn counts(&self) -> Vec<(String, u64)> {
-        let (waiting_requests, waiting_messages) = self.router.waiting();
-        let sum = |of: fn(&ShardStatus) -> u64| self.shards.iter().map(|shard| of(shard)).sum();
-        let mut counts: Vec<(String, u64)> = vec![
-            ("shards".into(), self.shards.len() as u64),
-            ("pending".into(), self.pending() as u64),
-            ("unsynced".into(), sum(|shard| shard.unsynced.load(Ordering::Relaxed) as u64)),
-            ("steps".into(), sum(|shard| shard.step.load(Ordering::Relaxed))),
-            ("waiting-requests".into(), waiting_requests as u64),
-            ("waiting-messages".into(), waiting_messages as u64),
-        ];
-        for (peer, sent) in self.peers.counts() {
-            counts.push((format!("sent-to-{peer}"), sent.sent));
-            counts.push((format!("dropped-to-{peer}"), sent.full + sent.unconnected));
-        }
-        counts
-    }
-}
-
-impl NodeService for Inner {
-    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
-        self.router.request(request)
-    }
-
-    fn deliver(&self, from: NodeId, messages: Vec<Message>) -> Result<(), Overloaded> {
-        if self.router.deliver(from, messages) { Ok(()) } else { Err(Overloaded) }
-    }
-
-    fn directory(&self) -> Option<Directory> {
-        Some(Directory::new(self.cluster, self.view.layout()))
-    }
-
-    fn status(&self) -> Status {
-        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
-        let mutants = if HAS_MUTANTS { " MUTANT BUILD" } else { "" };
-        Status {
-            node: self.store.id.0,
-            name: self.store.name.clone(),
-            cluster: self.cluster.0,
-            incarnation: self.incarnation.0,
-            version: format!("{}{mutants}", env!("CARGO_PKG_VERSION")),
-            view: self.view.id().to_string(),
-            engine: self.engine_kind.to_string(),
-            is_draining: self.is_draining(),
-            mutant: self.mutant.map(|mutant| mutant.name().to_owned()),
-            suspected: ids(&self.suspected.borrow()),
-            connected: ids(&self.peers.connected()),
-            counts: self.counts(),
-        }
-    }
-}
-
-/// Reads the configuration and takes the store; in a thread of its own, for both may wait.
-async fn prepare(config: NodeConfig) -> Result<Prepared, NodeError> {
-    let reading = tokio::task::spawn_blocking(move || {
-        config.check()?;
-        let missing = |field, what| Err(NodeError::from(ConfigError::Missing { field, what }));
-        if config.data.as_os_str().is_empty() {
-            return missing("data", "the folder of a formatted store");
-        }
-        if config.cluster.as_os_str().is_empty() {
-            return missing("cluster", "the file with the cluster's members");
-        }
-        let cluster = ClusterFile::read(&config.cluster)?;
-        let view = Arc::new(View::new(Arc::new(cluster.layout()?)));
-        let store = Store::open(&config.data, cluster.cluster, config.engine, config.cache_mib)?;
-        let member = own_member(&config, &cluster, &store)?;
-        Ok(Prepared { config, cluster, view, store, member })
-    });
-    reading.await.map_err(|error| NodeError::System {
-        what: "cannot read the configuration",
-        source: std::io::Error::other(error),
-    })?
-}
-
-/// The line of the cluster file that is about this node.
-fn own_member(
-    config: &NodeConfig,
-    cluster: &ClusterFile,
-    store: &Store,
-) -> Result<Member, NodeError> {
-    let Some(member) = cluster.member(store.id.id) else {
-        let address = config.advertise.clone().unwrap_or_else(|| config.listen.to_string());
-        let member = Member {
-            id: store.id.id,
-            name: store.id.name.as_str().into(),
-            address: address.into(),
-            zone: Zone("z1".into()),
-            weight: 1,
-        };
-        return Err(NodeError::NotMember {
-            cluster: config.cluster.clone(),
-            name: store.id.name.clone(),
-            id: store.id.id,
-            line: member_line(&member),
-        });
-    };
-    match &config.advertise {
-        Some(advertised) if **advertised != *member.address => {
-            let allowed = format!("{}, the address in the cluster file", member.address);
-            Err(ConfigError::field("advertise", advertised, allowed).into())
-        }
-        Some(_) | None => Ok(member.clone()),
-    }
-}
-
-/// A listener, the given one or a new one.
-async fn listen(
-    given: Option<StdListener>,
-    address: SocketAddr,
-    flag: &'static str,
-) -> Result<TcpListener, NodeError> {
-    let failed = |source| NodeError::Listen { flag, address, source };
-    match given {
-        None => TcpListener::bind(address).await.map_err(failed),
-        Some(listener) => {
-            listener.set_nonblocking(true).map_err(failed)?;
-            TcpListener::from_std(listener).map_err(failed)
-        }
-    }
-}
-
 /// The transport's limits; what is not configured is left as it is.
 fn limits(config: &NodeConfig) -> Limits {
     Limits {
@@ -394,7 +216,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
     listener.local_addr().map_err(|source| NodeError::System { what, source })
 }
 
-fn fail_stop(given: Option<Box<dyn Fn(&str) + Send + Sync>>) -> FailStop {
+fn fail_stop(given: Option<OnFailure>) -> FailStop {
     match given {
         Some(given) => Arc::from(given),
         None => Arc::new(|reason| {

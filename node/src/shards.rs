@@ -158,11 +158,11 @@ mod tests {
     use cartwheel_protocol::key::{Key, Partitions};
     use cartwheel_protocol::layout::{Layout, Member};
     use cartwheel_protocol::membership::Evidence;
-    use cartwheel_protocol::request::{Operation, Request, Response};
+    use cartwheel_protocol::request::{Operation, Refusal, Request, Response};
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::engine::MemoryEngine;
+    use crate::engine::{Batch, EngineError, MemoryEngine};
     use crate::membership::evidence;
     use crate::peers::ShardOutbound;
 
@@ -203,6 +203,10 @@ mod tests {
     }
 
     fn start(id: u64, view: &Arc<View>, engine: Arc<dyn Engine>) -> Host {
+        start_with(id, view, engine, Arc::new(|reason| panic!("the node stopped: {reason}")))
+    }
+
+    fn start_with(id: u64, view: &Arc<View>, engine: Arc<dyn Engine>, fail_stop: FailStop) -> Host {
         let config = NodeConfig { shards: 3, ..NodeConfig::default() };
         let inboxes = Inboxes::new(&config);
         let router = Arc::new(inboxes.router(view, 0));
@@ -215,7 +219,7 @@ mod tests {
             incarnation: Incarnation(rand::random()),
             core: Arc::new(core),
             engine,
-            fail_stop: Arc::new(|reason| panic!("the node stopped: {reason}")),
+            fail_stop,
         };
         let outbound = || ShardOutbound::new(wires.clone(), sender.clone());
         let shards = inboxes.start(&common, &config, outbound).expect("threads");
@@ -318,7 +322,7 @@ mod tests {
         let router = host.router.clone();
         stop(host);
         let response = router.request(put("k", b"v")).await;
-        let definite = |refusal: cartwheel_protocol::request::Refusal| refusal.is_definite();
+        let definite = |refusal: Refusal| refusal.is_definite();
         assert!(matches!(response, Response::Refused(refusal) if definite(refusal)), "{response}");
     }
 
@@ -329,6 +333,54 @@ mod tests {
         let response = host.router.request(Request { timeout_ms: 40, ..put("k", b"v") }).await;
         assert!(matches!(response, Response::Refused(_)), "{response}");
         assert!(began.elapsed() >= Duration::from_millis(40));
+        stop(host);
+    }
+
+    /// A disk that is full from the start.
+    struct FullDisk(MemoryEngine);
+
+    impl Engine for FullDisk {
+        fn read(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, EngineError> {
+            self.0.read(key)
+        }
+
+        fn scan(
+            &self,
+            from: &[u8],
+            until: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<Vec<(bytes::Bytes, bytes::Bytes)>, EngineError> {
+            self.0.scan(from, until, limit)
+        }
+
+        fn commit(&self, _: Batch) -> Result<(), EngineError> {
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
+        }
+
+        fn size_bytes(&self) -> Result<u64, EngineError> {
+            self.0.size_bytes()
+        }
+
+        fn free_bytes(&self) -> Result<u64, EngineError> {
+            Ok(0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stops_the_node_and_nothing_is_acknowledged() {
+        let (stopped, mut reasons) = mpsc::unbounded_channel();
+        let fail_stop: FailStop = Arc::new(move |reason| {
+            // The test has all that it needs after the first.
+            let _: Result<(), _> = stopped.send(reason.to_owned());
+        });
+        let disk = Arc::new(FullDisk(MemoryEngine::new()));
+        let host = start_with(1, &view(1), disk, fail_stop);
+        let request = Request { quorum: Some(1), timeout_ms: 50, ..put("k", b"v") };
+        let response = host.router.request(request).await;
+        let unknown = Response::Refused(Refusal::Unavailable { have: 0, need: 1 });
+        assert_eq!(response, unknown);
+        let reason = reasons.recv().await.expect("the node was stopped");
+        assert!(reason.contains("disk failed"), "{reason}");
         stop(host);
     }
 }

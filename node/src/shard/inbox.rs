@@ -56,15 +56,9 @@ pub(crate) struct Outlet {
     gates: Arc<Gates>,
 }
 
-/// What the shard found in its inbox.
-pub(crate) enum Found {
-    /// This.
-    Delivery(Delivery),
-    /// Nothing until the time was over.
-    Nothing,
-    /// Nobody can send any more.
-    Closed,
-}
+/// Nobody can send any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Closed;
 
 /// The two ends of an inbox, in which so many requests and so many messages may wait.
 pub(crate) fn inbox(requests: usize, messages: usize) -> (Inbox, Outlet) {
@@ -110,16 +104,20 @@ impl Inbox {
 }
 
 impl Outlet {
-    /// What waits, or comes before `until`.
-    pub(crate) fn receive(&self, now: Instant, until: Option<Instant>) -> Found {
+    /// What waits, or comes before `until`; `None` if nothing does.
+    pub(crate) fn receive(
+        &self,
+        now: Instant,
+        until: Option<Instant>,
+    ) -> Result<Option<Delivery>, Closed> {
         let got = match until {
             None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(until) => self.receiver.recv_timeout(until.saturating_duration_since(now)),
         };
         match got {
-            Ok(delivery) => Found::Delivery(self.taken(delivery)),
-            Err(RecvTimeoutError::Timeout) => Found::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Found::Closed,
+            Ok(delivery) => Ok(Some(self.taken(delivery))),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Closed),
         }
     }
 
@@ -180,6 +178,6 @@ mod tests {
     fn an_empty_inbox_gives_nothing_until_the_time_is_over() {
         let (_inbox, outlet) = inbox(1, 1);
         let now = Instant::now();
-        assert!(matches!(outlet.receive(now, Some(now)), Found::Nothing));
+        assert!(matches!(outlet.receive(now, Some(now)), Ok(None)));
     }
 }

@@ -22,7 +22,6 @@ use cartwheel_protocol::request::{Operation, Request, Response};
 use cartwheel_protocol::{Effect, Fact, Input, Message, Replica, Ticket};
 use tokio::sync::oneshot;
 
-use self::inbox::Found;
 pub(crate) use self::inbox::{Delivery, Inbox, Outlet, Refused, inbox};
 pub(crate) use self::storage::{ShardStorage, shard_of};
 use self::timers::Timers;
@@ -119,11 +118,7 @@ impl<O: Outbound> Shard<O> {
     pub(crate) fn run(mut self) {
         loop {
             self.now = Instant::now();
-            let first = match self.parts.outlet.receive(self.now, self.timers.next()) {
-                Found::Delivery(delivery) => Some(delivery),
-                Found::Nothing => None,
-                Found::Closed => return,
-            };
+            let Ok(first) = self.parts.outlet.receive(self.now, self.timers.next()) else { return };
             self.now = Instant::now();
             if self.turn(first) == Turn::Stop {
                 return;

@@ -60,11 +60,22 @@ async fn writes_go_on_without_one_node_and_it_finds_its_data_when_it_is_back() {
     }
     cluster.wait_for("both suspect it", |status| status.suspected == [lost]).await;
     cluster.restart(2).await.expect("the store is sound");
-    cluster.wait_for("nobody is suspected", |status| status.suspected.is_empty()).await;
+    cluster.wait_for("all are connected", |status| status.connected.len() == 2).await;
     let back = cluster.client(2).await;
     assert_eq!(back.values(&get_local("before")).await, [b"1"]);
     for number in 0..30 {
         assert_eq!(back.values(&get(&format!("k{number}"))).await, [b"v"]);
+    }
+    // What was under way when it came back may have made it suspect again; answers undo that.
+    let trusts = |status: &cartwheel_client::service::Status| !status.suspected.contains(&lost);
+    let began = std::time::Instant::now();
+    while !(trusts(&cluster.node(0).status()) && trusts(&cluster.node(1).status())) {
+        assert!(began.elapsed() < PATIENCE, "it is suspected still");
+        for number in 0..2 {
+            // A key of its own: a put without a context adds a sibling.
+            let name = format!("after {number} {:?}", began.elapsed());
+            cluster.client(number).await.write(&put(&name, b"v")).await;
+        }
     }
 }
 
@@ -102,7 +113,7 @@ async fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_under_load() {
     for number in 0..3 {
         cluster.restart(number).await.expect("the store is sound");
     }
-    cluster.wait_for("all are connected", |status| status.suspected.is_empty()).await;
+    cluster.wait_for("all are connected", |status| status.connected.len() == 2).await;
     let client = cluster.client(0).await;
     for name in &acknowledged {
         assert_eq!(client.values(&get(name)).await, [b"v"], "{name}");

@@ -1,0 +1,115 @@
+//! What services and pages see of a running node.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cartwheel_client::service::{Directory, Status};
+use cartwheel_client::{NodeService, Overloaded, TcpPeers};
+use cartwheel_protocol::Message;
+use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId};
+use cartwheel_protocol::request::{Request, Response};
+use cartwheel_protocol::rules::{HAS_MUTANTS, Mutant};
+use cartwheel_protocol::view::View;
+use tokio::sync::watch;
+
+use crate::config::EngineKind;
+use crate::engine::Engine;
+use crate::router::Router;
+use crate::shard::ShardStatus;
+use crate::shards::pending;
+use crate::store::StoreId;
+
+/// What services and pages see of a node.
+pub(crate) struct Inner {
+    pub(crate) store: StoreId,
+    pub(crate) cluster: ClusterId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) engine_kind: EngineKind,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) mutant: Option<Mutant>,
+    pub(crate) view: Arc<View>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) suspected: watch::Receiver<Vec<NodeId>>,
+    pub(crate) peers: Arc<TcpPeers>,
+    pub(crate) shards: Vec<Arc<ShardStatus>>,
+}
+
+impl Inner {
+    pub(crate) fn id(&self) -> NodeId {
+        self.store.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.store.name
+    }
+
+    pub(crate) fn engine(&self) -> &dyn Engine {
+        self.engine.as_ref()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.router.is_draining()
+    }
+
+    /// Requests under way.
+    pub(crate) fn pending(&self) -> usize {
+        pending(&self.shards)
+    }
+
+    /// Whether every client has its answer and nothing is coordinated for others either.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.router.open() == 0 && self.pending() == 0
+    }
+
+    fn counts(&self) -> Vec<(String, u64)> {
+        let (waiting_requests, waiting_messages) = self.router.waiting();
+        let sum = |of: fn(&ShardStatus) -> u64| self.shards.iter().map(|shard| of(shard)).sum();
+        let mut counts: Vec<(String, u64)> = vec![
+            ("shards".into(), self.shards.len() as u64),
+            ("pending".into(), self.pending() as u64),
+            ("unsynced".into(), sum(|shard| shard.unsynced.load(Ordering::Relaxed) as u64)),
+            ("steps".into(), sum(|shard| shard.step.load(Ordering::Relaxed))),
+            ("waiting-requests".into(), waiting_requests as u64),
+            ("waiting-messages".into(), waiting_messages as u64),
+        ];
+        for (peer, sent) in self.peers.counts() {
+            counts.push((format!("sent-to-{peer}"), sent.sent));
+            counts.push((format!("dropped-to-{peer}"), sent.full + sent.unconnected));
+        }
+        counts
+    }
+}
+
+impl NodeService for Inner {
+    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
+        self.router.request(request)
+    }
+
+    fn deliver(&self, from: NodeId, messages: Vec<Message>) -> Result<(), Overloaded> {
+        if self.router.deliver(from, messages) { Ok(()) } else { Err(Overloaded) }
+    }
+
+    fn directory(&self) -> Option<Directory> {
+        Some(Directory::new(self.cluster, self.view.layout()))
+    }
+
+    fn status(&self) -> Status {
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+        let mutants = if HAS_MUTANTS { " MUTANT BUILD" } else { "" };
+        Status {
+            node: self.store.id.0,
+            name: self.store.name.clone(),
+            cluster: self.cluster.0,
+            incarnation: self.incarnation.0,
+            version: format!("{}{mutants}", env!("CARGO_PKG_VERSION")),
+            view: self.view.id().to_string(),
+            engine: self.engine_kind.to_string(),
+            is_draining: self.is_draining(),
+            mutant: self.mutant.map(|mutant| mutant.name().to_owned()),
+            suspected: ids(&self.suspected.borrow()),
+            connected: ids(&self.peers.connected()),
+            counts: self.counts(),
+        }
+    }
+}
