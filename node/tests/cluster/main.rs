@@ -21,7 +21,7 @@ async fn serves(engine: EngineKind) {
         let (name, value) = (format!("k{number}"), format!("v{number}").into_bytes());
         clients[number % 3].write(&put(&name, &value)).await;
         for client in &clients {
-            assert_eq!(client.values(&get(&name)).await, [value.clone()]);
+            assert_eq!(client.values(&get(&name)).await, std::slice::from_ref(&value));
         }
     }
     for (number, client) in clients.iter().enumerate() {
