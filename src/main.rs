@@ -3,10 +3,15 @@
 //! Exit codes are Jepsen's: 0 valid or done, 1 invalid or refused, 2 unknown, 254 bad arguments, 255 crashed.
 
 mod campaign;
+mod cart;
 mod check;
+mod connect;
+mod dev;
 mod exit;
+mod inspect;
 mod output;
 mod program;
+mod register;
 mod serve;
 
 use std::process::ExitCode;
@@ -27,6 +32,20 @@ struct Cli {
 enum Command {
     /// Break a live cluster on a seeded schedule and judge what its clients saw
     Campaign(cartwheel_harness::campaign::CampaignArgs),
+    /// Run a local cluster until ctrl-c
+    Dev(cartwheel_harness::dev::DevArgs),
+    /// Put a value into a register
+    Put(register::PutArgs),
+    /// Get the values of a register, and the context that a put hands back
+    Get(register::GetArgs),
+    /// Delete what a read has shown
+    Delete(register::DeleteArgs),
+    /// Add to, remove from, change or show a shopping cart
+    Cart(cart::Args),
+    /// Ask every node how it is
+    Status(inspect::StatusArgs),
+    /// Show who owns what, or one key's owners
+    Ring(inspect::RingArgs),
     /// Run one node
     Serve(serve::Args),
     /// Make a node's store and print its line of the cluster file
@@ -62,6 +81,13 @@ fn parse() -> Result<Cli, Exit> {
 fn run(cli: Cli) -> Exit {
     let ended = match cli.command {
         Command::Campaign(args) => campaign::run(&args),
+        Command::Dev(args) => dev::run(&args),
+        Command::Put(args) => register::put(&args),
+        Command::Get(args) => register::get(&args),
+        Command::Delete(args) => register::delete(&args),
+        Command::Cart(args) => cart::run(&args),
+        Command::Status(args) => inspect::status(&args),
+        Command::Ring(args) => inspect::ring(&args),
         Command::Serve(args) => serve::run(args),
         Command::Format(args) => serve::format(&args),
         Command::Check(args) => check::run(&args),

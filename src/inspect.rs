@@ -1,0 +1,174 @@
+//! `cartwheel status` and `cartwheel ring`: how the nodes are, and who owns what.
+
+use cartwheel_client::{
+    Connecting, Connection,
+    service::{Directory, Seat, Status},
+};
+use cartwheel_protocol::{
+    bucket::BucketName,
+    id::NodeId,
+    key::{Key, Partition},
+};
+use serde_json::json;
+
+use crate::{
+    connect::{Target, block_on},
+    exit::{Exit, Failure},
+    output,
+};
+
+/// Arguments of `cartwheel status`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cartwheel status
+  cartwheel status --json --node 127.0.0.1:7401")]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Arguments of `cartwheel ring`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cartwheel ring                      (members, and how much each owns)
+  cartwheel ring ann --bucket carts   (the owners of one key)")]
+pub(crate) struct RingArgs {
+    /// A key: its partition and owners are shown
+    key: Option<String>,
+    /// The key's bucket
+    #[arg(long, default_value = "default")]
+    bucket: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Asks every member how it is.
+pub(crate) fn status(args: &StatusArgs) -> Result<Exit, Failure> {
+    block_on(async {
+        let directory = directory(&args.target).await?;
+        let mut all_answer = true;
+        let mut lines = Vec::new();
+        for seat in &directory.members {
+            let asked = tokio::time::timeout(args.target.within(), ask(seat, &args.target)).await;
+            match asked.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+                Ok(status) if args.target.json => lines.push(json!(status)),
+                Ok(status) => describe(&directory, &status),
+                Err(why) => {
+                    all_answer = false;
+                    if args.target.json {
+                        lines.push(json!({ "name": seat.name, "error": why }));
+                    } else {
+                        output::line(format!("{seat}: {why}"));
+                    }
+                }
+            }
+        }
+        if args.target.json {
+            output::json(&lines)?;
+        }
+        Ok(if all_answer { Exit::Done } else { Exit::Failed })
+    })
+}
+
+/// Shows the layout, or one key's place in it.
+pub(crate) fn ring(args: &RingArgs) -> Result<Exit, Failure> {
+    block_on(async {
+        let directory = directory(&args.target).await?;
+        match &args.key {
+            Some(key) => place(&directory, &args.bucket, key, args.target.json),
+            None => members(&directory, args.target.json),
+        }
+    })
+}
+
+async fn directory(target: &Target) -> Result<std::sync::Arc<Directory>, Failure> {
+    let client = target.connect().await?;
+    client.directory().ok_or_else(|| Failure::crashed("the node has no layout yet"))
+}
+
+async fn ask(seat: &Seat, target: &Target) -> Result<Status, String> {
+    let open = Connection::open(&seat.address, &Connecting::default()).await;
+    let connection = open.map_err(|error| error.to_string())?;
+    connection.status(target.within()).await.map_err(|error| error.to_string())
+}
+
+fn describe(directory: &Directory, status: &Status) {
+    let name = |node: &u64| {
+        let seat = directory.member(NodeId(*node));
+        seat.map_or_else(|| NodeId(*node).to_string(), |seat| seat.name.clone())
+    };
+    let names = |nodes: &[u64]| nodes.iter().map(name).collect::<Vec<_>>().join(" ");
+    output::line(format!("{} {}", status.name, NodeId(status.node)));
+    output::line(format!("  version    {}", status.version));
+    if let Some(mutant) = &status.mutant {
+        output::line(format!("  MUTANT     {mutant}"));
+    }
+    output::line(format!("  view       {}, engine {}", status.view, status.engine));
+    output::line(format!("  connected  {}", names(&status.connected)));
+    if !status.suspected.is_empty() {
+        output::line(format!("  suspects   {}", names(&status.suspected)));
+    }
+    for (what, count) in &status.counts {
+        output::line(format!("  {count:>9}  {what}"));
+    }
+}
+
+fn place(directory: &Directory, bucket: &str, key: &str, as_json: bool) -> Result<Exit, Failure> {
+    let names = || {
+        let names: Vec<&str> = directory.buckets.iter().map(|b| b.name.as_str()).collect();
+        Failure::arguments(format!("there is no bucket {bucket}; there are {}", names.join(", ")))
+    };
+    let known = directory.bucket(bucket).ok_or_else(names)?;
+    let name = BucketName::new(&known.name).ok_or_else(names)?;
+    let key = Key::new(name, key.as_bytes());
+    let owners = directory.owners(&key);
+    let partition = directory.partition(&key).unwrap_or(Partition(0));
+    if as_json {
+        let owners: Vec<&str> = owners.iter().map(|seat| seat.name.as_str()).collect();
+        output::json(&json!({ "partition": partition.0, "owners": owners }))?;
+        return Ok(Exit::Done);
+    }
+    output::line(format!("{key} is in partition {} of {}", partition.0, directory.partitions));
+    owners.iter().for_each(|seat| output::line(format!("  {seat}")));
+    Ok(Exit::Done)
+}
+
+fn members(directory: &Directory, as_json: bool) -> Result<Exit, Failure> {
+    let owned = |index: usize| {
+        directory.owners.iter().filter(|owner| usize::from(**owner) == index).count()
+    };
+    let first = |index: usize| {
+        let width = usize::from(directory.width.max(1));
+        directory.owners.iter().step_by(width).filter(|o| usize::from(**o) == index).count()
+    };
+    if as_json {
+        let member = |(index, seat): (usize, &Seat)| {
+            json!({ "name": seat.name, "id": NodeId(seat.node).to_string(), "zone": seat.zone,
+                "address": seat.address, "weight": seat.weight, "slots": owned(index),
+                "first": first(index) })
+        };
+        let members: Vec<_> = directory.members.iter().enumerate().map(member).collect();
+        output::json(&json!({ "layout": directory.layout, "members": members }))?;
+        return Ok(Exit::Done);
+    }
+    output::line(format!(
+        "layout {}, {} partitions, {} owners each",
+        directory.layout, directory.partitions, directory.width
+    ));
+    output::line(format!(
+        "{:<10} {:<6} {:>6} {:>6} {:>6}  address",
+        "name", "zone", "weight", "slots", "first"
+    ));
+    for (index, seat) in directory.members.iter().enumerate() {
+        output::line(format!(
+            "{:<10} {:<6} {:>6} {:>6} {:>6}  {}",
+            seat.name,
+            seat.zone,
+            seat.weight,
+            owned(index),
+            first(index),
+            seat.address
+        ));
+    }
+    Ok(Exit::Done)
+}
