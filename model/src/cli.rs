@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     net::TcpListener,
     path::PathBuf,
+    process::Command,
     time::Duration,
 };
 
@@ -27,12 +28,12 @@ use crate::{
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub task: Task,
 }
 
 /// What the model can do.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Command {
+pub enum Task {
     /// List the presets and the mutants.
     List,
     /// Explore presets to the end and judge every world.
@@ -120,11 +121,11 @@ impl Outcome {
 ///
 /// Errors: only those of `out`.
 pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<Outcome> {
-    match &args.command {
-        Command::List => list(out),
-        Command::Check(check) => check_all(check, out),
-        Command::Replay(args) => rerun(args, out),
-        Command::Explore(explore) => serve(explore, out),
+    match &args.task {
+        Task::List => list(out),
+        Task::Check(check) => check_all(check, out),
+        Task::Replay(args) => rerun(args, out),
+        Task::Explore(explore) => serve(explore, out),
     }
 }
 
@@ -241,11 +242,18 @@ fn check_one(
     }
     report::summary(scenario, &report, out)?;
     if let (Some(file), Verdict::Violated(trace)) = (&check.save, &report.verdict) {
-        let commit = option_env!("CARTWHEEL_COMMIT").unwrap_or(env!("CARGO_PKG_VERSION"));
-        std::fs::write(file, replay::write(scenario, rules, trace, commit))?;
+        std::fs::write(file, replay::write(scenario, rules, trace, &commit()))?;
         writeln!(out, "saved to {}", file.display())?;
     }
     Ok((judge(scenario, &report), report.elapsed))
+}
+
+/// The commit that the working folder is at, or this build's version where git cannot tell.
+fn commit() -> String {
+    let asked = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let told = asked.ok().filter(|output| output.status.success());
+    let id = told.and_then(|output| String::from_utf8(output.stdout).ok());
+    id.map_or_else(|| env!("CARGO_PKG_VERSION").into(), |id| id.trim().into())
 }
 
 /// What a report means: for a mutant it is good news that the declared property does not hold.

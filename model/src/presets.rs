@@ -345,10 +345,9 @@ fn forgetful() -> Plan {
 }
 
 fn old_copy() -> Plan {
-    // The owner's crash does no harm by itself: while one may come, disks take their time, and so a
-    // second fallback can be asked before the first copy counts.
-    let mut plan = forgetful().may(Budget::Crash, 1);
-    plan.crashing = vec![0];
+    // A second fallback can be asked before the first copy is durable and counts.
+    let mut plan = forgetful();
+    plan.slow_disks = true;
     plan
 }
 

@@ -34,6 +34,8 @@ pub struct Plan {
     pub keys: u8,
     /// How many requests a node takes at once.
     pub max_pending: usize,
+    /// Disks take their time even when no crash can happen any more.
+    pub slow_disks: bool,
     /// What each client does.
     pub clients: Vec<Script>,
     /// How often each kind of fault may happen.
@@ -61,6 +63,7 @@ pub struct Setup {
     pub(crate) keys: Vec<RecordKey>,
     /// All nodes, in the order of the preference list, which is also that of their ids.
     pub(crate) nodes: Vec<NodeId>,
+    pub(crate) slow_disks: bool,
     pub(crate) clients: Vec<Script>,
     pub(crate) suspicions: Vec<(u8, u8)>,
     pub(crate) suspected: Vec<(u8, u8)>,
@@ -190,6 +193,7 @@ impl Plan {
             cancelled_bound: Bucket::CANCELLED_BOUND,
             keys: 1,
             max_pending: 16,
+            slow_disks: false,
             clients: Vec::new(),
             budgets: Budgets::default(),
             suspicions: Vec::new(),
@@ -243,6 +247,7 @@ impl Setup {
             bucket,
             keys,
             nodes,
+            slow_disks: plan.slow_disks,
             clients: plan.clients.clone(),
             suspicions: plan.suspicions.clone(),
             suspected: plan.suspected.clone(),

@@ -308,7 +308,7 @@ impl World {
     /// A disk with nothing to write answers at once. When no crash can happen any more every disk does:
     /// nothing can be lost, and a late acknowledgement is a late message.
     fn settle(&mut self, observer: &mut impl Observer) {
-        let at_once = self.left(Budget::Crash) == 0;
+        let at_once = self.left(Budget::Crash) == 0 && !self.setup.slow_disks;
         for at in 0..self.hosts.len() {
             while self.hosts[at].is_up()
                 && self.hosts[at].disk.tail().first().is_some_and(|b| at_once || b.is_empty())

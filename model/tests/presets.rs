@@ -1,0 +1,92 @@
+//! The quick presets are explored to the end in every test run, through the command line that people use.
+
+use std::{fs, path::Path};
+
+use cartwheel_model::{
+    cli::{Args, Outcome, run},
+    presets::Preset,
+    replay::Replay,
+};
+use cartwheel_protocol::rules::HAS_MUTANTS;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn ask(words: &[&str]) -> (Outcome, String) {
+    let line = Line::try_parse_from([&["model"], words].concat()).expect("valid arguments");
+    let mut out = Vec::new();
+    let outcome = run(&line.args, &mut out).expect("a Vec takes all");
+    (outcome, String::from_utf8(out).expect("the command writes text"))
+}
+
+#[test]
+fn quick_presets_are_explored_to_the_end_and_show_what_they_are_for() {
+    let quick = Preset::ALL.iter().filter(|preset| preset.is_quick).map(|preset| preset.name);
+    let words: Vec<&str> = ["check"].into_iter().chain(quick).collect();
+    assert!(words.len() > 10, "most presets are quick");
+    let (outcome, said) = ask(&words);
+    assert_eq!(outcome, Outcome::Holds, "{said}");
+    assert_eq!(said.matches("explored to the end").count(), words.len() - 1, "{said}");
+}
+
+#[test]
+fn an_exploration_that_was_cut_short_is_incomplete() {
+    let (outcome, said) = ask(&["check", "owners-crash", "--max-states", "100"]);
+    assert_eq!(outcome, Outcome::Incomplete, "{said}");
+    assert!(said.contains("INCOMPLETE"), "{said}");
+    assert_eq!(Outcome::Incomplete.code(), 2);
+}
+
+#[test]
+fn an_exploration_that_shows_nothing_is_no_success() {
+    let (outcome, said) = ask(&["check", "restart", "--set", "crash=0"]);
+    assert_eq!(outcome, Outcome::Violated, "{said}");
+    assert!(said.contains("never seen: a node restarts"), "{said}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    for (words, said) in [
+        (&["check", "nowhere"][..], "there is no preset `nowhere`; there are owners-crash"),
+        (&["check", "--set", "crush=1"], "there is no budget `crush`; there are crash"),
+        (&["check", "--mutant", "x"], "there is no mutant `x`; there are counter-per-key"),
+        (&["replay", "no-such-file"], "no-such-file"),
+        (&["explore", "nowhere"], "there is no preset `nowhere`"),
+    ] {
+        let (outcome, out) = ask(words);
+        assert_eq!((outcome, outcome.code()), (Outcome::BadArguments, 254), "{words:?}");
+        assert!(out.contains(said), "{words:?} {out}");
+    }
+}
+
+#[test]
+fn a_build_without_mutants_says_how_to_make_one() {
+    if HAS_MUTANTS {
+        return;
+    }
+    let (outcome, said) = ask(&["check", "--mutant", "ack-before-sync"]);
+    assert_eq!(outcome, Outcome::BadArguments);
+    assert!(said.contains("this build has no mutants; run cargo run --release"), "{said}");
+}
+
+#[test]
+fn saved_scenarios_still_run_as_they_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replays");
+    let mut ran = 0;
+    for file in fs::read_dir(folder).expect("the folder is there") {
+        let path = file.expect("it can be listed").path();
+        let replay = Replay::read(&fs::read_to_string(&path).expect("it is text"));
+        let replay = replay.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if replay.scenario.mutant.is_some() && !HAS_MUTANTS {
+            continue;
+        }
+        let ended = replay.run(&mut |_| {});
+        assert!(ended.is_ok(), "{}: {}", path.display(), ended.expect_err("it failed"));
+        ran += 1;
+    }
+    assert!(ran > 0, "there are scenarios to run");
+}
