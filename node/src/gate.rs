@@ -20,12 +20,13 @@ impl Gate {
         Self { within: AtomicUsize::new(0), limit }
     }
 
-    /// Lets in `count` at once, or none of them.
+    /// Lets in `count` at once, or none of them. Whoever finds nobody within is let in, however many they
+    /// are: else they never would be.
     #[must_use]
     pub fn enter(&self, count: usize) -> bool {
         // The count orders nothing else: what is admitted travels through a channel of its own.
         let before = self.within.fetch_add(count, Ordering::Relaxed);
-        let admitted = before + count <= self.limit;
+        let admitted = before == 0 || before + count <= self.limit;
         if !admitted {
             self.within.fetch_sub(count, Ordering::Relaxed);
         }

@@ -1,7 +1,7 @@
 //! A node's folder: who it is, whose it is, and what keeps its records.
 //!
 //! ```text
-//! node.toml        format, id, name, and the cluster once it has served one
+//! node.toml        format, id, name; once it has served, its cluster and engine
 //! lock             held by the process that serves the store
 //! clean-shutdown   there if the last run ended by draining; gone while one runs
 //! sled/            the engine's
@@ -70,6 +70,28 @@ pub enum StoreError {
         /// The cluster of the configuration.
         asked: ClusterId,
     },
+    /// The store's records are kept by another engine.
+    #[error("the store in {} is kept by the engine {stored}, not by {asked}", path.display())]
+    OtherEngine {
+        /// The folder.
+        path: PathBuf,
+        /// What keeps it.
+        stored: EngineKind,
+        /// What was asked for.
+        asked: EngineKind,
+    },
+    /// The store has served and its records are gone.
+    #[error(
+        "the store in {} has served and its folder {} is gone: under its old id it would deny what it \
+         acknowledged; format a new store, which is a new node",
+        path.display(), records.display()
+    )]
+    Lost {
+        /// The folder.
+        path: PathBuf,
+        /// Where the records were.
+        records: PathBuf,
+    },
     /// The file that says who the store is makes no sense.
     #[error("{}: {reason}", path.display())]
     Identity {
@@ -106,6 +128,15 @@ struct Identity {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<EngineKind>,
+}
+
+/// What a store has served with, ever since its first run.
+#[derive(Clone, Copy)]
+struct Served {
+    cluster: ClusterId,
+    engine: EngineKind,
 }
 
 /// Makes a store in `data`, a folder that is empty or not there, with an id of 64 random bits.
@@ -164,21 +195,20 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (id, served) = read_identity(data)?;
         let lock = lock(data)?;
-        match served {
-            Some(stored) if stored != cluster => {
-                let path = data.to_owned();
-                return Err(StoreError::OtherCluster { path, stored, asked: cluster });
-            }
-            Some(_) => {}
-            None => write_identity(data, &id, Some(cluster))?,
+        if let Some(served) = served {
+            check_served(data, served, Served { cluster, engine })?;
         }
-        let engine: Arc<dyn Engine> = match engine {
+        let keeper: Arc<dyn Engine> = match engine {
             EngineKind::Memory => Arc::new(MemoryEngine::new()),
             EngineKind::Sled => {
                 let options = Options { cache_bytes: cache_mib << 20, ..Options::default() };
                 Arc::new(SledEngine::open_with(&data.join(SLED), &options)?)
             }
         };
+        // Only now: a store that notes that it served has records.
+        if served.is_none() {
+            write_identity(data, &id, Some(Served { cluster, engine }))?;
+        }
         let clean = data.join(CLEAN);
         let was_clean = clean.exists() || served.is_none();
         match fs::remove_file(&clean) {
@@ -187,7 +217,7 @@ impl Store {
             }
             Ok(()) | Err(_) => {}
         }
-        Ok(Self { id, engine, was_clean, data: data.to_owned(), _lock: lock })
+        Ok(Self { id, engine: keeper, was_clean, data: data.to_owned(), _lock: lock })
     }
 
     /// Notes that the run ended with nothing under way. Nothing relies on it: it is for people.
@@ -195,6 +225,25 @@ impl Store {
         let path = self.data.join(CLEAN);
         write_durably(&path, &format!("{run}\n")).map_err(|source| StoreError::Io { path, source })
     }
+}
+
+/// Whether a store that has served can serve again, so asked.
+fn check_served(data: &Path, served: Served, asked: Served) -> Result<(), StoreError> {
+    let path = data.to_owned();
+    if served.cluster != asked.cluster {
+        let (stored, asked) = (served.cluster, asked.cluster);
+        return Err(StoreError::OtherCluster { path, stored, asked });
+    }
+    if served.engine != asked.engine {
+        let (stored, asked) = (served.engine, asked.engine);
+        return Err(StoreError::OtherEngine { path, stored, asked });
+    }
+    let records = data.join(SLED);
+    let is_gone = || fs::read_dir(&records).map_or(true, |mut entries| entries.next().is_none());
+    if served.engine == EngineKind::Sled && is_gone() {
+        return Err(StoreError::Lost { path, records });
+    }
+    Ok(())
 }
 
 fn lock(data: &Path) -> Result<File, StoreError> {
@@ -208,7 +257,7 @@ fn lock(data: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn read_identity(data: &Path) -> Result<(StoreId, Option<ClusterId>), StoreError> {
+fn read_identity(data: &Path) -> Result<(StoreId, Option<Served>), StoreError> {
     let path = data.join(IDENTITY);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -226,27 +275,29 @@ fn read_identity(data: &Path) -> Result<(StoreId, Option<ClusterId>), StoreError
     let id = parse_node_id(&identity.id).ok_or_else(|| {
         bad(format!("id is {}; allowed is n and 1 to 16 hexadecimal digits", identity.id))
     })?;
-    let cluster =
-        match &identity.cluster {
-            None => None,
-            Some(text) => Some(ClusterId(u64::from_str_radix(text, 16).map_err(|_| {
+    let served = match (&identity.cluster, identity.engine) {
+        (None, None) => None,
+        (Some(text), Some(engine)) => {
+            let cluster = u64::from_str_radix(text, 16).map_err(|_| {
                 bad(format!("cluster is {text}; allowed are 16 hexadecimal digits"))
-            })?)),
-        };
-    Ok((StoreId { id, name: identity.name }, cluster))
+            })?;
+            Some(Served { cluster: ClusterId(cluster), engine })
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(bad("cluster and engine come together or not at all".to_owned()));
+        }
+    };
+    Ok((StoreId { id, name: identity.name }, served))
 }
 
-fn write_identity(
-    data: &Path,
-    store: &StoreId,
-    cluster: Option<ClusterId>,
-) -> Result<(), StoreError> {
+fn write_identity(data: &Path, store: &StoreId, served: Option<Served>) -> Result<(), StoreError> {
     let path = data.join(IDENTITY);
     let identity = Identity {
         format: FORMAT,
         id: store.id.to_string(),
         name: store.name.clone(),
-        cluster: cluster.map(|cluster| cluster.to_string()),
+        cluster: served.map(|served| served.cluster.to_string()),
+        engine: served.map(|served| served.engine),
     };
     let text = toml::to_string(&identity)
         .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
@@ -329,6 +380,23 @@ mod tests {
         let said = refused(open(folder.path(), ClusterId(8)));
         assert!(said.contains("0000000000000007") && said.contains("0000000000000008"), "{said}");
         open(folder.path(), HOME).expect("its own cluster still");
+    }
+
+    #[test]
+    fn a_store_that_has_served_and_lost_its_records_is_refused() {
+        let folder = folder();
+        format_store(folder.path(), "n1").expect("a store");
+        let on_disk = || Store::open(folder.path(), HOME, EngineKind::Sled, 1);
+        drop(on_disk().expect("a first run"));
+        drop(on_disk().expect("a second run"));
+        let said = refused(open(folder.path(), HOME));
+        assert!(said.contains("engine sled, not by memory"), "{said}");
+        fs::remove_dir_all(folder.path().join(SLED)).expect("its records go");
+        let error = on_disk().err().expect("it is refused");
+        assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+        fs::create_dir(folder.path().join(SLED)).expect("an empty folder");
+        let error = on_disk().err().expect("it is refused");
+        assert!(matches!(error, StoreError::Lost { .. }), "{error}");
     }
 
     #[test]
