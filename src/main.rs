@@ -2,6 +2,7 @@
 //!
 //! Exit codes are Jepsen's: 0 valid or done, 1 invalid or refused, 2 unknown, 254 bad arguments, 255 crashed.
 
+mod bench;
 mod campaign;
 mod cart;
 mod check;
@@ -9,6 +10,7 @@ mod connect;
 mod dev;
 mod exit;
 mod inspect;
+mod model;
 mod output;
 mod program;
 mod register;
@@ -32,6 +34,12 @@ struct Cli {
 enum Command {
     /// Break a live cluster on a seeded schedule and judge what its clients saw
     Campaign(cartwheel_harness::campaign::CampaignArgs),
+    /// Explore the protocol in every order of messages, crashes and retries
+    Model(cartwheel_model::cli::Args),
+    /// Run a trace again that the model saved, one line an effect
+    Replay(cartwheel_model::cli::ReplayArgs),
+    /// Measure throughput and latency beside a raw log
+    Bench(cartwheel_harness::bench::BenchArgs),
     /// Run a local cluster until ctrl-c
     Dev(cartwheel_harness::dev::DevArgs),
     /// Put a value into a register
@@ -81,6 +89,9 @@ fn parse() -> Result<Cli, Exit> {
 fn run(cli: Cli) -> Exit {
     let ended = match cli.command {
         Command::Campaign(args) => campaign::run(&args),
+        Command::Model(args) => model::run(&args),
+        Command::Replay(args) => model::replay(args),
+        Command::Bench(args) => bench::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Put(args) => register::put(&args),
         Command::Get(args) => register::get(&args),
