@@ -35,7 +35,7 @@ pub struct Measured {
     pub elapsed: Duration,
     /// Latencies of operations that succeeded, in nanoseconds.
     pub latencies: Histogram<u64>,
-    /// Operations that failed.
+    /// Operations that failed, those of the warm-up included.
     pub failed: u64,
     /// Why one of them failed.
     pub failure: Option<String>,
@@ -73,11 +73,9 @@ pub(super) async fn run<F: Future<Output = Result<(), String>>>(
                 return own;
             }
             let done = operate(client).await;
-            if due < counted {
-                continue;
-            }
             let latency = u64::try_from(due.elapsed().as_nanos()).unwrap_or(LONGEST_NS);
             match done {
+                Ok(()) if due < counted => {}
                 Ok(()) => own.latencies.saturating_record(latency.max(1)),
                 Err(error) => {
                     own.failed += 1;

@@ -40,7 +40,7 @@ pub struct Row {
     pub per_s: f64,
     /// How many succeeded.
     pub ok_count: u64,
-    /// How many did not.
+    /// How many did not, those of the warm-up included.
     pub failed_count: u64,
     /// Why one of them did not.
     pub failure: Option<String>,

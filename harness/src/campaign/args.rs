@@ -56,6 +56,9 @@ pub struct CampaignArgs {
     #[arg(long, default_value_t = 2_000, value_name = "MS",
         value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub timeout_ms: u64,
+    /// How many of the clients ask one node and no other, whatever happens to it
+    #[arg(long, default_value_t = 1, value_name = "CLIENTS")]
+    pub stubborn: u64,
     /// How many carts are in use at a time
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub carts: u64,
@@ -159,6 +162,7 @@ impl CampaignArgs {
                 strict: self.strict_fraction,
                 ..Mix::default()
             },
+            stubborn: self.stubborn,
             carts: self.carts as usize,
             cart_size: self.cart_size,
             r: self.r,
@@ -218,6 +222,7 @@ impl CampaignArgs {
         flag("concurrency", self.concurrency.to_string());
         flag("rate", self.rate.to_string());
         flag("timeout-ms", self.timeout_ms.to_string());
+        flag("stubborn", self.stubborn.to_string());
         flag("carts", self.carts.to_string());
         flag("cart-size", self.cart_size.to_string());
         flag("add-fraction", self.add_fraction.to_string());

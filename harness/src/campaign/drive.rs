@@ -32,6 +32,8 @@ pub struct Plan {
     pub time_limit: Duration,
     /// Which operations.
     pub mix: Mix,
+    /// How many of the clients ask their own node and no other.
+    pub stubborn: u64,
     /// How many carts are in use at a time.
     pub carts: usize,
     /// How many additions a cart takes before it is left alone.
@@ -118,14 +120,14 @@ impl<G: Ground> Client<'_, G> {
 
     async fn operate(&mut self) {
         let operation = self.generator.next(self.ground.now());
-        let node = self.node();
+        let (node, only) = self.node();
         let asked = Asked {
             node: node.map(|node| node.to_string()),
             strict: operation.strict,
             ..Asked::by(self.process)
         };
         let (r, w, timeout) = (self.plan.r, self.plan.w, self.plan.timeout);
-        let manner = Manner { node, only: false, strict: operation.strict, r, w, timeout };
+        let manner = Manner { node, only, strict: operation.strict, r, w, timeout };
         self.recorder.invoke(self.ground.now(), &asked, operation.value.clone());
         let done = self.plan.workload.execute(self.ground, &operation.value, manner).await;
         let now = self.ground.now();
@@ -148,10 +150,12 @@ impl<G: Ground> Client<'_, G> {
     }
 
     /// Half of the clients go where the client library leads them, to an owner; the others each
-    /// keep to a node of their own, which for most keys is none.
-    fn node(&self) -> Option<NodeNumber> {
-        let own = (self.thread / 2) as usize % self.ground.nodes();
-        (self.thread % 2 == 1).then_some(NodeNumber(own))
+    /// turn to a node of their own first, which for most keys is none. The last are stubborn: they
+    /// ask it and no other, so that they see failures and unknown outcomes.
+    fn node(&self) -> (Option<NodeNumber>, bool) {
+        let own = NodeNumber((self.thread / 2) as usize % self.ground.nodes());
+        let stubborn = self.thread + self.plan.stubborn >= self.plan.concurrency;
+        ((stubborn || self.thread % 2 == 1).then_some(own), stubborn)
     }
 }
 

@@ -22,6 +22,7 @@ fn plan(workload: Workload) -> Plan {
         rate: 2_000.0,
         time_limit: Duration::from_millis(700),
         mix: Mix::default(),
+        stubborn: 1,
         carts: 3,
         cart_size: 20,
         r: None,

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use cartwheel_client::handshake::{Hello, Kind, first_frame};
+use cartwheel_client::{Connecting, Connection as NodeConnection};
 use tokio::sync::Mutex as AsyncMutex;
 
 pub use cluster::{ClusterSpec, Prepared};
 pub use connection::Connection;
 pub use node::NodeProcess;
 
-use super::{Action, Answer, Call, CallError, Ground};
+use super::{Answer, Call, CallError, Ground};
 use crate::fault::{Connections, Fault, NodeNumber};
 use crate::proxy::{Dialler, Identify, Links, Proxy};
 
@@ -26,6 +27,8 @@ use crate::proxy::{Dialler, Identify, Links, Proxy};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The time between two questions whether a node answers.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long a node may take to answer one question.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long a node may take to end in order.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -177,19 +180,19 @@ impl ProcessGround {
         self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).push(mishap);
     }
 
-    /// Whether a node answers; notes it if it has ended by itself.
-    async fn answers(&self, node: NodeNumber) -> Result<(), CallError> {
-        let call = Call {
-            node: Some(node),
-            only: true,
-            bucket: "default".to_owned(),
-            key: "ready".to_owned(),
-            action: Action::ReadLocal,
-            strict: false,
-            quorum: None,
-            timeout: Duration::from_secs(1),
+    /// Whether a node answers and is connected to all others; if not, why.
+    async fn answers(&self, node: NodeNumber) -> Result<(), String> {
+        let address = self.addresses[node.0].to_string();
+        let asked = async {
+            let connection = NodeConnection::open(&address, &Connecting::default()).await?;
+            connection.status(ANSWER_WITHIN).await
         };
-        self.call(call).await.map(|_| ())
+        let status = asked.await.map_err(|closed| closed.to_string())?;
+        let (connected, others) = (status.connected.len(), self.addresses.len() - 1);
+        if connected < others {
+            return Err(format!("it is connected to {connected} of {others} others"));
+        }
+        Ok(())
     }
 }
 
@@ -242,7 +245,7 @@ impl Ground for ProcessGround {
                     bail!("{mishap}");
                 }
                 if Instant::now() >= deadline {
-                    bail!("{node} does not answer within {READY_WITHIN:?}: {error}");
+                    bail!("{node} is not ready within {READY_WITHIN:?}: {error}");
                 }
                 tokio::time::sleep(ASK_EVERY).await;
             }
