@@ -30,6 +30,16 @@ fn peak_mib() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
+/// The CPU seconds of all threads so far, where the system tells. They are what to compare on a
+/// machine that others use too.
+fn cpu_seconds() -> Option<f64> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let (user, system) = (fields.next()?.parse::<f64>().ok()?, fields.next()?.parse::<f64>().ok()?);
+    Some((user + system) / TICKS_A_SECOND)
+}
+
 fn generate_to(path: &Path, shape: Shape) -> u64 {
     let file = BufWriter::new(File::create(path).expect("a file"));
     let written = generate::write(shape, file).expect("a history");
@@ -47,15 +57,14 @@ fn million(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("history.jsonl");
     let bytes = generate_to(&path, MILLION);
-    let before = peak_mib();
+    let before = (peak_mib(), cpu_seconds());
     let start = Instant::now();
     let results = cart::check_file(&path);
     let took = start.elapsed();
     assert_eq!(results.valid, Verdict::Valid, "{:?}", results.error);
-    println!(
-        "file to verdict {took:.2?}; peak memory {before:?} MiB before, {:?} after",
-        peak_mib()
-    );
+    println!("file to verdict {took:.2?}");
+    println!("peak memory {:?} MiB, {:?} MiB before", peak_mib(), before.0);
+    println!("CPU seconds {:?}, {:?} before", cpu_seconds(), before.1);
 
     let mut group = c.benchmark_group("cart");
     group.sample_size(10).measurement_time(Duration::from_secs(20));
