@@ -181,7 +181,9 @@ fn judge(
     (driven, mishaps): (Driven, Vec<String>),
 ) -> anyhow::Result<Results> {
     let check = cart::check_file(folder.join("history.jsonl"));
-    let command = args.command(plan.seed);
+    // The file that was given may be another by then (through store/latest): name our copy of it.
+    let schedule = args.schedule.as_ref().map(|_| folder.join("schedule.json"));
+    let command = CampaignArgs { schedule, ..args.clone() }.command(plan.seed);
     let results = Results::new(check, plan, driven, mishaps, args.mutant.clone(), command);
     folder.write_json("results.json", &results)?;
     folder.write_edn()?;
