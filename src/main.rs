@@ -35,8 +35,17 @@ enum Command {
     /// Break a live cluster on a seeded schedule and judge what its clients saw
     Campaign(cartwheel_harness::campaign::CampaignArgs),
     /// Explore the protocol in every order of messages, crashes and retries
+    #[command(after_help = "Examples:
+  cartwheel model list
+  cartwheel model check
+  cartwheel model check hints --set crash=2 --save trace.txt
+  cartwheel model check --mutant counter-per-key      (in a build with --features mutants)
+  cartwheel model explore hints                       (in the browser)
+
+Exit codes: 0 all properties hold (with --mutant: it is caught), 1 not, 2 incomplete.")]
     Model(cartwheel_model::cli::Args),
     /// Run a trace again that the model saved, one line an effect
+    #[command(after_help = "Example:\n  cartwheel replay trace.txt")]
     Replay(cartwheel_model::cli::ReplayArgs),
     /// Measure throughput and latency beside a raw log
     Bench(cartwheel_harness::bench::BenchArgs),

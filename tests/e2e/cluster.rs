@@ -31,6 +31,7 @@ impl Cluster {
             data: folder.path().join("data"),
             logs: folder.path().join("logs"),
             first_port: None,
+            first_http_port: None,
             options: Vec::new(),
         };
         let ground = ProcessGround::start(&spec, false).await.expect("the cluster starts");
@@ -78,6 +79,7 @@ impl Cluster {
     ) -> Result<Answer, CallError> {
         let call = Call {
             node: node.map(NodeNumber),
+            only: false,
             bucket: "carts".to_owned(),
             key: cart.to_owned(),
             action,

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use assert_cmd::Command;
 
-fn cartwheel(arguments: &[&str]) -> (i32, String) {
+pub(crate) fn cartwheel(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cartwheel"));
     let output = command.args(arguments).timeout(std::time::Duration::from_secs(60)).output();
     let output = output.expect("it runs");

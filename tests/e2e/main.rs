@@ -5,3 +5,4 @@ mod campaigns;
 mod cluster;
 mod command;
 mod durability;
+mod refusals;
