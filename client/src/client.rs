@@ -239,7 +239,10 @@ impl Client {
         match &attempt {
             Attempt::Answered(_) => self.routes.trust(address),
             Attempt::NotSent(why) | Attempt::Silent(why) => self.routes.doubt(address, why),
-            Attempt::Rejected(why) => self.routes.doubt(address, &why.to_string()),
+            Attempt::Rejected(why @ (RequestError::Overloaded | RequestError::ShuttingDown)) => {
+                self.routes.doubt(address, &why.to_string());
+            }
+            Attempt::Rejected(RequestError::DamagedContext | RequestError::Undecodable(_)) => {}
         }
         attempt
     }

@@ -31,6 +31,11 @@ pub mod service;
 mod values;
 
 pub use cart::{Added, Cart, Item, Removed, Shown};
+/// What this crate's functions take and give of the core's types.
+pub use cartwheel_protocol::{
+    id::{AddId, NodeId},
+    object::Addition,
+};
 pub use client::{Client, ClientConfig};
 pub use connection::{Attempt, Connecting, Connection};
 pub use error::{Doubt, Error};
@@ -40,6 +45,7 @@ pub use resolver::{Resolved, Resolver};
 pub use server::{NodeService, Overloaded, Server, ServerCounts};
 pub use values::{
     Ask, Context, Found, Options, Written, add_id_text, new_add_id, new_put_id, parse_add_id,
+    parse_node_id,
 };
 
 /// What to add to a log filter, so that tarpc's spans are not made.

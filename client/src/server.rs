@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cartwheel_protocol::{
@@ -21,9 +21,9 @@ use cartwheel_protocol::{
     id::NodeId,
     request::{Request, Response},
 };
-use futures::{StreamExt, future::ready};
+use futures::{StreamExt, TryStreamExt, future::ready};
 use tarpc::{
-    ChannelError,
+    ChannelError, ClientMessage,
     context::Context,
     server::{BaseChannel, Channel},
 };
@@ -284,6 +284,17 @@ impl Common {
     }
 }
 
+/// Cuts a caller's deadline to the longest that a call may take: tarpc's timers take no arbitrary ones.
+fn clamped<T>(most: Duration) -> impl Fn(ClientMessage<T>) -> ClientMessage<T> {
+    move |mut message| {
+        if let ClientMessage::Request(request) = &mut message {
+            let context = &mut request.context;
+            context.deadline = context.deadline.min(Instant::now() + most);
+        }
+        message
+    }
+}
+
 /// Counts a connection while it is there.
 struct Open {
     common: Arc<Common>,
@@ -312,8 +323,9 @@ async fn serve_peer<S: NodeService>(
 ) {
     let broken = Arc::new(Notify::new());
     let assembler = Arc::default();
+    let transport = Frames::of_acceptor(welcome.format).over(stream);
+    let channel = BaseChannel::with_defaults(transport.map_ok(clamped(common.limits.request)));
     let link = PeerLink { from, common, service, assembler, broken: broken.clone() };
-    let channel = BaseChannel::with_defaults(Frames::of_acceptor(welcome.format).over(stream));
     let serve = link.clone().serve();
     // One after the other: batches and the parts of a message stay in order.
     let serving = channel
@@ -373,8 +385,9 @@ async fn serve_client<S: NodeService>(
     stages: watch::Receiver<Stage>,
     service: Arc<S>,
 ) {
+    let transport = Frames::of_acceptor(welcome.format).over(stream);
+    let channel = BaseChannel::with_defaults(transport.map_ok(clamped(common.limits.request)));
     let link = ClientLink { common, stages, service };
-    let channel = BaseChannel::with_defaults(Frames::of_acceptor(welcome.format).over(stream));
     let serve = link.clone().serve();
     channel
         .requests()

@@ -235,6 +235,12 @@ impl Directory {
         Partitions::new(self.partitions).map(|partitions| partitions.of(key))
     }
 
+    /// The owners of the key of that name in that bucket; `None` if there is no such bucket.
+    pub fn owners_of(&self, bucket: &str, key: &[u8]) -> Option<Vec<&Seat>> {
+        let bucket = self.bucket(bucket)?.bucket_name()?;
+        Some(self.owners(&Key::new(bucket, key)))
+    }
+
     /// The owners of a key: the first `n` of its bucket, in order. Empty for an unknown bucket.
     pub fn owners(&self, key: &Key) -> Vec<&Seat> {
         let (Some(partition), Some(bucket)) =

@@ -75,6 +75,11 @@ impl Context {
         self.0.encode()
     }
 
+    /// Whether nothing was ever written, as far as the read has seen.
+    pub fn is_of_nothing(&self) -> bool {
+        self.0.seen().is_empty()
+    }
+
     /// The context that these bytes are, checked for damage.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Seen::decode(bytes).map(Self).map_err(|_| Error::DamagedContext)
@@ -155,6 +160,13 @@ pub fn new_put_id() -> PutId {
     PutId(Uuid::now_v7().as_u128())
 }
 
+/// A node's id as people see it: `n` and hexadecimal digits.
+pub fn parse_node_id(text: &str) -> Option<NodeId> {
+    let digits = text.strip_prefix('n')?;
+    let is_hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hexadecimal.then(|| u64::from_str_radix(digits, 16).ok())?.map(NodeId)
+}
+
 /// An add_id as people see it: a UUID.
 pub fn add_id_text(add_id: AddId) -> String {
     Uuid::from_u128(add_id.0).to_string()
@@ -206,5 +218,14 @@ mod tests {
         assert!(ids.is_sorted_by(|a, b| a < b));
         assert_eq!(parse_add_id(&add_id_text(ids[0])), Some(ids[0]));
         assert_eq!(parse_add_id("milk"), None);
+    }
+
+    #[test]
+    fn node_ids_survive_as_text() {
+        let node = NodeId(0xfade);
+        assert_eq!(parse_node_id(&node.to_string()), Some(node));
+        for text in ["", "n", "fade", "n+1", "n10000000000000000", "nx"] {
+            assert_eq!(parse_node_id(text), None, "{text:?}");
+        }
     }
 }

@@ -11,7 +11,10 @@ use cartwheel_client::{
     TcpPeers,
     codec::{Bytes, Frames, MAX_FRAME},
     handshake::{self, HandshakeError, Hello, Kind, Refused},
-    service::{ClientApiClient, DeliverError, PeerClient, Piece, RequestError},
+    service::{
+        ClientApiClient, ClientApiRequest, ClientApiResponse, DeliverError, PeerClient, Piece,
+        RequestError,
+    },
 };
 use cartwheel_protocol::{
     Message,
@@ -364,4 +367,33 @@ async fn a_server_that_drains_ends_what_it_began_and_refuses_the_rest() {
     assert_eq!(first.await.unwrap(), Attempt::Answered(WRITTEN));
     assert!(draining.await.unwrap(), "all ended in time");
     until("the connection is closed", || !connection.is_open()).await;
+}
+
+#[tokio::test]
+async fn absurd_deadlines_are_cut_or_refused() {
+    use futures::{SinkExt, StreamExt};
+
+    let cluster = Cluster::start(&Limits::default()).await;
+    let counts = || cluster.servers[0].as_ref().unwrap().counts();
+    let stream = greet(&cluster.addresses[0], Kind::Client).await;
+    let frames = Frames::<tarpc::Response<ClientApiResponse>, _>::of_dialler(1);
+    let mut wire = frames.over(stream);
+    let mut context = context::current();
+    context.deadline += Duration::from_secs(100 * 365 * 24 * 3_600);
+    let message = ClientApiRequest::Status {};
+    let request = tarpc::Request { context, id: 1, message };
+    wire.send(tarpc::ClientMessage::Request(request)).await.unwrap();
+    let answer = wire.next().await.unwrap().unwrap();
+    assert!(
+        matches!(answer.message, Ok(ClientApiResponse::Status(status)) if status.name == "fake")
+    );
+
+    // A request whose deadline no clock can hold.
+    let mut stream = greet(&cluster.addresses[0], Kind::Client).await;
+    let mut frame = vec![0, 0, 0, 13, 1, 0];
+    frame.extend([255; 9]);
+    frame.extend([1, 0]);
+    stream.write_all(&frame).await.unwrap();
+    ends(&mut stream).await;
+    until("it is counted", || counts().undecodable == 1).await;
 }
