@@ -108,7 +108,7 @@ pub type Append = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
 /// Opens a raw log at a path: the baseline that writes are compared to.
 pub type Baseline<'a> = &'a dyn Fn(&Path) -> io::Result<Append>;
 
-/// Measures, and prints what was measured. It must be called from the main thread, outside any async
+/// Measures; says on the way what is measured, unless the report is to be JSON. It must be called from the main thread, outside any async
 /// runtime.
 ///
 /// # Errors
@@ -118,9 +118,7 @@ pub fn run(args: &BenchArgs, program: &Path, baseline: Baseline<'_>) -> anyhow::
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let measured = measure(args, program, baseline, &folder);
     std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let report = measured?;
-    say(&if args.json { serde_json::to_string_pretty(&report)? } else { report.table() });
-    Ok(report)
+    measured
 }
 
 fn measure(
