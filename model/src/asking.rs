@@ -7,7 +7,7 @@ use cartwheel_protocol::{
     context::{Binding, Context},
     id::{AddId, Incarnation},
     key::Key,
-    object::Addition,
+    object::{Addition, Object},
     request::{Operation, Refusal, Request, Response},
     version::{Actor, Dot, VersionVector},
 };
@@ -217,7 +217,7 @@ impl World {
         match response {
             Response::Found { object, context, owners, fallbacks } => {
                 self.judge_read(op, object, (*owners, *fallbacks), observer);
-                self.read(op, object, context, *owners);
+                self.read(op, (object, context), *owners, observer);
             }
             Response::Written { slots, .. } => self.written(op, *slots, observer),
             Response::Refused(refusal) => {
@@ -249,9 +249,9 @@ impl World {
     fn read(
         &mut self,
         op: Op,
-        object: &cartwheel_protocol::object::Object,
-        context: &Context,
+        (object, context): (&Object, &Context),
         owners: u8,
+        observer: &mut impl Observer,
     ) {
         let n = self.setup.bucket.n;
         let tasks = &self.setup.clients[usize::from(op.client)].tasks;
@@ -267,6 +267,7 @@ impl World {
         state.shown = additions.iter().filter(|_| used).map(|addition| addition.add_id).collect();
         if self.ghost.stirred && current.calm && owners == n && self.setup.keys.len() == 1 {
             self.ghost.make_mut().stirred = false;
+            observer.note(Witness::Mended);
         }
     }
 

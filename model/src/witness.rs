@@ -52,16 +52,17 @@ pub enum Witness {
     Overloaded,
     /// A client was told that the outcome is unknown.
     Unavailable,
-    /// A read repaired what was changed by somebody else meanwhile, or just a stale copy: an owner that was
-    /// behind holds what a client was told.
+    /// A write was acknowledged when all of its slots were filled.
     SlotsAll,
+    /// Every owner answered a read after something was lost.
+    Mended,
     /// All was quiet after the last task.
     Quiet,
 }
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -84,6 +85,7 @@ impl Witness {
         Self::Overloaded,
         Self::Unavailable,
         Self::SlotsAll,
+        Self::Mended,
         Self::Quiet,
     ];
 
@@ -112,6 +114,7 @@ impl Witness {
             Self::Overloaded => "a node is overloaded",
             Self::Unavailable => "an outcome is unknown",
             Self::SlotsAll => "all slots are filled at the reply",
+            Self::Mended => "a read of every owner follows a loss",
             Self::Quiet => "all is quiet at the end",
         }
     }

@@ -1,12 +1,15 @@
 //! Every mutant is caught by the property that is declared beside it, in a preset that runs clean without it.
+//!
+//! With CARTWHEEL_REGENERATE=1 the shortest traces are written to `tests/replays`, to be read before they are kept.
 #![cfg(feature = "mutants")]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use cartwheel_model::{
     explore::{Limits, Verdict, exhaust, shortest},
     mutants::{CAUGHT, Caught},
     presets::Preset,
+    replay::{self, Scenario},
 };
 use cartwheel_protocol::rules::Rules;
 
@@ -17,7 +20,18 @@ fn limits() -> Limits {
 #[test]
 fn every_mutant_is_caught_as_declared() {
     let caught = |entry: &Caught| {
-        let report = shortest(&entry.preset().plan(), Rules::without(entry.mutant), limits());
+        let rules = Rules::without(entry.mutant);
+        let report = shortest(&entry.preset().plan(), rules, limits());
+        if let Verdict::Violated(trace) = &report.verdict
+            && std::env::var_os("CARTWHEEL_REGENERATE").is_some()
+        {
+            let mutant = Some(entry.mutant);
+            let scenario = Scenario { mutant, ..Scenario::of(entry.preset()) };
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replays");
+            let file = folder.join(format!("{}.replay", entry.mutant));
+            let text = replay::write(&scenario, rules, trace, env!("CARGO_PKG_VERSION"));
+            fs::write(file, text).expect("the folder can be written to");
+        }
         match report.verdict {
             Verdict::Violated(trace) if trace.property == entry.property => None,
             Verdict::Violated(trace) => Some(format!("{}: {}", entry.mutant, trace.property)),
