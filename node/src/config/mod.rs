@@ -155,7 +155,7 @@ impl Default for NodeConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             advertise: None,
             http: None,
-            shards: cores.clamp(1, 8),
+            shards: (cores / 2).clamp(1, 8),
             io_threads: (cores / 2).clamp(1, 8),
             engine: EngineKind::Sled,
             cache_mib: 128,
