@@ -8,6 +8,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use cartwheel_node::{ClusterFile, EngineKind, NodeConfig, format_store, run};
@@ -73,8 +74,7 @@ impl One {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         let store = format_store(&data, "n1").expect("a new store");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let listen = port.local_addr().expect("it has an address");
+        let listen = free_address();
         let member = Member {
             id: store.id,
             name: store.name.as_str().into(),
@@ -108,6 +108,18 @@ impl One {
     fn is_marked_clean(&self) -> bool {
         self.folder.path().join("data/clean-shutdown").exists()
     }
+}
+
+/// An address that nobody listens on and no other test here is given. It is below the ports that the system
+/// hands out by itself, so that no connection takes it meanwhile.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 5_000) as u16;
+    let mut addresses = (0..5_000).map(|_| {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        SocketAddr::from(([127, 0, 0, 1], port))
+    });
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 fn pid(process: &Process) -> Pid {
