@@ -1,5 +1,4 @@
 //! What the command prints: results on standard output, errors on standard error. Colour is for terminals only.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is the command's work")]
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 

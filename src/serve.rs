@@ -27,6 +27,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("max_timeout_ms", "The longest that any request may take"),
     ("handoff_every_ms", "The time between two passes over the hints"),
     ("handoff_page", "How many hints are handed over in one step"),
+    ("connections", "How many connections are kept"),
+    ("max_requests", "How many requests may be under way over all connections"),
     ("max_pending", "How many requests a shard may have under way"),
     ("request_queue", "How many requests may wait for a shard"),
     ("message_queue", "How many messages of peers may wait for a shard"),

@@ -32,7 +32,8 @@ fn killing_all_nodes_at_once_under_load_loses_nothing_acknowledged() {
                 cluster.restart(node).await;
             }
             cluster.ground.ready().await.expect("all nodes answer again");
-            for (cart, ids) in acknowledged.borrow().iter() {
+            let so_far = acknowledged.borrow().clone();
+            for (cart, ids) in &so_far {
                 let shown = cluster.show(None, cart, Some(2)).await;
                 let lost: Vec<_> = ids.iter().filter(|id| !shown.contains(id)).collect();
                 assert!(lost.is_empty(), "round {round}: {cart} has lost {lost:?}");

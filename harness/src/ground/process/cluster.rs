@@ -71,6 +71,8 @@ struct Bucket {
     name: String,
     kind: String,
     n: u8,
+    r: u8,
+    w: u8,
     conflict: String,
 }
 
@@ -224,18 +226,23 @@ impl ClusterFile {
             name: node.number.to_string(),
             address: address.to_string(),
         };
-        let register = |name: &str, conflict: &str| Bucket {
+        let register = |name: &str, conflict: &str, (r, w)| Bucket {
             name: name.to_owned(),
             kind: "register".to_owned(),
             n: 3,
+            r,
+            w,
             conflict: conflict.to_owned(),
         };
         Self {
             cluster: format!("{:016x}", Uuid::new_v4().as_u64_pair().0),
             members: prepared.iter().zip(addresses).map(member).collect(),
             buckets: vec![
-                register(PAPER_BUCKET, "siblings"),
-                register(LWW_BUCKET, "last-write-wins"),
+                register(PAPER_BUCKET, "siblings", (2, 2)),
+                register(LWW_BUCKET, "last-write-wins", (2, 2)),
+                // What the examples use.
+                register("sessions", "last-write-wins", (2, 2)),
+                register("catalogue", "siblings", (1, 3)),
             ],
         }
     }

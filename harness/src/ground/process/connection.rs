@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cartwheel_checker::cart::Item;
-use cartwheel_client::{Ask, Client, Context, Error, Options, Shown, add_id_text, parse_add_id};
-use cartwheel_protocol::context::Context as Seen;
-use cartwheel_protocol::id::NodeId;
-use cartwheel_protocol::object::Addition;
+use cartwheel_client::{
+    Addition, Ask, Client, Context, Error, NodeId, Options, Shown, add_id_text, parse_add_id,
+    parse_node_id,
+};
 use tokio::sync::OnceCell;
 
 use super::super::{Action, Answer, Call, CallError};
@@ -65,19 +65,18 @@ impl Connection {
     /// The layout is not known or lists strangers.
     pub async fn owners(&self, bucket: &str, key: &str) -> anyhow::Result<Vec<NodeNumber>> {
         let directory = self.client().await?.directory().context("no layout is known")?;
-        let bucket = directory.bucket(bucket).and_then(|bucket| bucket.bucket_name());
-        let bucket = bucket.context("there is no such bucket")?;
-        let key = cartwheel_protocol::key::Key::new(bucket, key.as_bytes());
+        let owners = directory.owners_of(bucket, key.as_bytes());
+        let owners = owners.context("there is no such bucket")?;
         let number = |node: u64| {
-            let known = |id: &String| node_id(id) == Some(NodeId(node));
+            let known = |id: &String| parse_node_id(id) == Some(NodeId(node));
             self.ids.iter().position(known).map(NodeNumber).context("an owner is a stranger")
         };
-        directory.owners(&key).iter().map(|seat| number(seat.node)).collect()
+        owners.iter().map(|seat| number(seat.node)).collect()
     }
 
     fn ask(&self, call: &Call) -> Result<Ask, CallError> {
         let Some(node) = call.node else { return Ok(Ask::Owners) };
-        let id = self.ids.get(node.0).and_then(|id| node_id(id));
+        let id = self.ids.get(node.0).and_then(|id| parse_node_id(id));
         let id = id.ok_or_else(|| CallError {
             definite: true,
             message: format!("there is no node {node}"),
@@ -120,7 +119,7 @@ async fn carry_out(
 }
 
 fn shown(shown: Shown) -> Answer {
-    let exists = is_written(&shown.context);
+    let exists = !shown.context.is_of_nothing();
     let additions = shown.items.into_iter().flat_map(|item| item.additions);
     let item = |addition: Addition| Item {
         add_id: add_id_text(addition.add_id),
@@ -131,18 +130,8 @@ fn shown(shown: Shown) -> Answer {
 }
 
 fn found(found: cartwheel_client::Found) -> Answer {
-    let exists = is_written(&found.context);
+    let exists = !found.context.is_of_nothing();
     Answer::Register { values: found.values, context: Some(found.context.to_bytes()), exists }
-}
-
-/// Whether the read has seen anything.
-fn is_written(context: &Context) -> bool {
-    Seen::decode(&context.to_bytes()).map_or(true, |seen| !seen.seen().is_empty())
-}
-
-/// A node's id as `format` prints it.
-fn node_id(text: &str) -> Option<NodeId> {
-    u64::from_str_radix(text.strip_prefix('n')?, 16).ok().map(NodeId)
 }
 
 fn failed(error: &Error) -> CallError {
