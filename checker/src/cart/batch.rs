@@ -40,14 +40,21 @@ pub(crate) struct Text {
 
 const SPILLED: u32 = 1 << 31;
 
+impl Text {
+    /// A place in a batch's text.
+    pub(crate) fn at(start: usize, length: usize) -> Self {
+        Self { start: start as u32, length: length as u32 }
+    }
+}
+
 /// A 128-bit hash of a cart's name or an add_id, which stands for it: comparing the texts as well
 /// would cost a cache miss for each, and two of a billion are equal once in 10²⁰ histories.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Key(u128);
 
 impl Key {
-    pub(crate) fn of(text: &str) -> Self {
-        Self(xxh3_128(text.as_bytes()))
+    pub(crate) fn of(text: &[u8]) -> Self {
+        Self(xxh3_128(text))
     }
 
     /// What a hash table needs of it.
@@ -172,6 +179,11 @@ impl Batch {
         &self.items[items.start as usize..(items.start + items.length) as usize]
     }
 
+    #[cfg(test)]
+    pub(crate) fn all_items(&self) -> &[RawItem] {
+        &self.items
+    }
+
     /// The text, and what is written while it is read.
     pub(crate) fn split(&mut self) -> (&str, Sink<'_>, Parsed<'_>) {
         let Self { text, spill, items, operations, lines, events, fault } = self;
@@ -231,7 +243,7 @@ impl Sink<'_> {
     /// The place of a text that is part of the batch's.
     pub(crate) fn borrow(&self, text: &str) -> Text {
         let start = (text.as_ptr() as usize).wrapping_sub(self.base);
-        Text { start: start as u32, length: text.len() as u32 }
+        Text::at(start, text.len())
     }
 
     /// Keeps a text that is not.
@@ -254,6 +266,11 @@ impl Sink<'_> {
         self.items.len()
     }
 
+    /// Forgets all but the first items.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.items.truncate(length);
+    }
+
     fn argument(&mut self, value: &CartValue) -> Argument {
         let cart = self.spill(value.cart());
         let content = match value {
@@ -273,28 +290,28 @@ impl Sink<'_> {
                 Content::Items(self.items_from(start))
             }
         };
-        Argument::Of { cart, key: Key::of(value.cart()), content }
+        Argument::Of { cart, key: Key::of(value.cart().as_bytes()), content }
     }
 
     fn item(&mut self, item: &Item) -> RawItem {
         let add_id = self.spill(&item.add_id);
-        let terms = terms(sku_hash(&item.sku), item.quantity.into());
-        RawItem { add_id, key: Key::of(&item.add_id), terms }
+        let terms = terms(sku_hash(item.sku.as_bytes()), item.quantity.into());
+        RawItem { add_id, key: Key::of(item.add_id.as_bytes()), terms }
     }
 
     fn ids(&mut self, add_ids: &[String]) -> Items {
         let start = self.len();
         for add_id in add_ids {
             let text = self.spill(add_id);
-            self.push(RawItem { add_id: text, key: Key::of(add_id), terms: 0 });
+            self.push(RawItem { add_id: text, key: Key::of(add_id.as_bytes()), terms: 0 });
         }
         self.items_from(start)
     }
 }
 
 /// The hash of a sku.
-pub(crate) fn sku_hash(sku: &str) -> u64 {
-    xxh3_64(sku.as_bytes())
+pub(crate) fn sku_hash(sku: &[u8]) -> u64 {
+    xxh3_64(sku)
 }
 
 /// The hash of what an item is, beside its id; never 0.

@@ -17,6 +17,7 @@ mod observe;
 mod report;
 mod results;
 mod rules;
+mod scan;
 mod shape;
 mod state;
 mod stream;

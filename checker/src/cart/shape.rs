@@ -73,11 +73,11 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     skip!(None; map);
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some((self.sink.borrow(text), Key::of(text))))
+        Ok(Some((self.sink.borrow(text), Key::of(text.as_bytes()))))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some((self.sink.spill(text), Key::of(text))))
+        Ok(Some((self.sink.spill(text), Key::of(text.as_bytes()))))
     }
 }
 
@@ -101,7 +101,7 @@ impl<'de> Visitor<'de> for SkuSeed {
     skip!(None; map);
 
     fn visit_str<E: Error>(self, sku: &str) -> Result<Option<u64>, E> {
-        Ok(Some(sku_hash(sku)))
+        Ok(Some(sku_hash(sku.as_bytes())))
     }
 }
 
@@ -216,12 +216,12 @@ impl<'de> Visitor<'de> for ElementSeed<'_, '_> {
 
     fn visit_borrowed_str<E: Error>(self, add_id: &'de str) -> Result<Element, E> {
         let text = self.sink.borrow(add_id);
-        Ok(Element::Id(RawItem { add_id: text, key: Key::of(add_id), terms: 0 }))
+        Ok(Element::Id(RawItem { add_id: text, key: Key::of(add_id.as_bytes()), terms: 0 }))
     }
 
     fn visit_str<E: Error>(self, add_id: &str) -> Result<Element, E> {
         let text = self.sink.spill(add_id);
-        Ok(Element::Id(RawItem { add_id: text, key: Key::of(add_id), terms: 0 }))
+        Ok(Element::Id(RawItem { add_id: text, key: Key::of(add_id.as_bytes()), terms: 0 }))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {

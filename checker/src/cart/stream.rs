@@ -12,6 +12,7 @@ use super::line;
 use super::observe::{Place, observe};
 use super::report;
 use super::results::Results;
+use super::scan;
 use crate::read::ReadError;
 
 /// How much of the file one batch holds, in bytes; a longer line makes a longer batch.
@@ -121,16 +122,27 @@ fn parse(batch: &mut Batch, lines: Vec<u8>) {
     };
     batch.refill(text);
     let (text, mut sink, parsed) = batch.split();
-    for line in text.split_terminator('\n') {
-        if !line.trim_ascii().is_empty() {
-            match line::parse(line, *parsed.lines, *parsed.events, &mut sink) {
-                Ok(operation) => parsed.operations.extend(operation),
-                Err(reason) => {
-                    *parsed.fault = Some((*parsed.lines, reason));
-                    return;
-                }
-            }
+    let mut start = 0;
+    while start < text.len() {
+        let (line, event) = (*parsed.lines, *parsed.events);
+        if let Some((operation, next)) = scan::operation(text, start, line, event, &mut sink) {
+            parsed.operations.push(operation);
             *parsed.events += 1;
+            start = next;
+        } else {
+            let rest = &text[start..];
+            let whole = rest.split_once('\n').map_or(rest, |(whole, _)| whole);
+            if !whole.trim_ascii().is_empty() {
+                match line::parse(whole, line, event, &mut sink) {
+                    Ok(operation) => parsed.operations.extend(operation),
+                    Err(reason) => {
+                        *parsed.fault = Some((line, reason));
+                        return;
+                    }
+                }
+                *parsed.events += 1;
+            }
+            start += whole.len() + 1;
         }
         *parsed.lines += 1;
     }
