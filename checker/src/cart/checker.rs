@@ -2,7 +2,7 @@
 //! them to the rules of the cart that they are about. What that amounts to is `report.rs`'s
 //! business.
 
-use std::collections::HashMap;
+use hashbrown::HashTable;
 
 use super::batch::{Argument, Batch, Content, Items, Name, Operation};
 use super::results::OpCounts;
@@ -21,7 +21,7 @@ pub(crate) struct Checker {
     pub(crate) nodes: Vec<String>,
     /// Faults seen as they happened, each addition once in each class.
     pub(crate) found: Vec<Found>,
-    processes: HashMap<u64, Slot>,
+    processes: Processes,
     reads: u32,
 }
 
@@ -32,6 +32,24 @@ enum Slot {
     Busy(Pending),
     /// It got `info`: its operation may still happen, so it must not begin another.
     Dead,
+}
+
+/// What each process is doing, by its number. Two look-ups an operation: the standard library's
+/// hash, which defends itself against chosen keys, would show in the time of a check.
+#[derive(Debug, Default)]
+struct Processes(HashTable<(u64, Slot)>);
+
+impl Processes {
+    fn slot(&mut self, process: u64) -> &mut Slot {
+        let hash = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let same = |(other, _): &(u64, Slot)| *other == process;
+        let entry = self.0.entry(hash(process), same, |(other, _)| hash(*other));
+        &mut entry.or_insert_with(|| (process, Slot::Idle)).into_mut().1
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter().map(|(_, slot)| slot)
+    }
 }
 
 /// An operation in flight.
@@ -68,17 +86,17 @@ impl Checker {
     }
 
     fn invoke(&mut self, batch: &Batch, event: &Operation, invoked: Moment) -> Result<(), String> {
-        match self.processes.get(&event.process) {
-            Some(Slot::Busy(_)) => {
+        match self.processes.slot(event.process) {
+            Slot::Busy(_) => {
                 return Err(format!("process {} is still busy and begins another", event.process));
             }
-            Some(Slot::Dead) => {
+            Slot::Dead => {
                 return Err(format!(
                     "process {} had an unknown outcome and goes on",
                     event.process
                 ));
             }
-            Some(Slot::Idle) | None => {}
+            Slot::Idle => {}
         }
         let Argument::Of { cart, key, content } = event.argument else {
             return Err("the value is no pair of a cart's name and something".to_owned());
@@ -110,14 +128,15 @@ impl Checker {
             add,
             cancel,
         };
-        self.processes.insert(event.process, Slot::Busy(pending));
+        *self.processes.slot(event.process) = Slot::Busy(pending);
         Ok(())
     }
 
     fn complete(&mut self, batch: &Batch, event: &Operation, moment: Moment) -> Result<(), String> {
         let (process, outcome) = (event.process, event.event_type);
         let after = if outcome == EventType::Info { Slot::Dead } else { Slot::Idle };
-        let Some(Slot::Busy(pending)) = self.processes.insert(process, after) else {
+        let before = std::mem::replace(self.processes.slot(process), after);
+        let Slot::Busy(pending) = before else {
             return Err(format!("process {process} completes what it did not begin"));
         };
         if pending.name != event.name {
@@ -194,7 +213,7 @@ impl Checker {
             let (state, mut notes) = self.look_at(cart);
             state.settle_all(&mut notes);
         }
-        for slot in self.processes.values() {
+        for slot in self.processes.slots() {
             if let Slot::Busy(pending) = slot {
                 self.counts[pending.name as usize].info_count += 1;
             }

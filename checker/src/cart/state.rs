@@ -85,6 +85,9 @@ pub(crate) struct Cart {
     pub(crate) name: Box<str>,
     pub(crate) additions: Vec<Addition>,
     table: HashTable<u32>,
+    /// The number after the one found last: reads show additions in much the order in which they
+    /// were attempted, so the next one is probably this, and the table need not be asked.
+    next: u32,
     /// All add_ids, one after the other.
     names: String,
     pub(crate) expected: [Expected; 3],
@@ -101,6 +104,7 @@ impl Cart {
             name: name.into(),
             additions: Vec::new(),
             table: HashTable::new(),
+            next: 0,
             names: String::new(),
             expected: Default::default(),
             read_finally: None,
@@ -110,10 +114,12 @@ impl Cart {
 
     /// The addition's number in this cart.
     pub(crate) fn intern(&mut self, key: Key, add_id: &str) -> u32 {
-        let Self { additions, table, names, .. } = self;
-        let same = |number: &u32| additions[*number as usize].key == key;
-        if let Some(number) = table.find(key.hash(), same) {
-            return *number;
+        let Self { additions, table, names, next, .. } = self;
+        let same = |number: &u32| additions.get(*number as usize).is_some_and(|a| a.key == key);
+        let known = Some(*next).filter(same).or_else(|| table.find(key.hash(), same).copied());
+        if let Some(number) = known {
+            *next = number + 1;
+            return number;
         }
         let number = additions.len() as u32;
         names.push_str(add_id);
