@@ -107,6 +107,31 @@ struct Common {
     overloaded_batches: AtomicU64,
 }
 
+/// Tells what a [`Server`] has seen.
+#[derive(Clone)]
+pub struct Counter(Arc<Common>);
+
+impl Counter {
+    /// What the server has seen until now.
+    pub fn counts(&self) -> ServerCounts {
+        self.0.counts()
+    }
+}
+
+impl Common {
+    fn counts(&self) -> ServerCounts {
+        let under_way = self.limits.requests_in_flight - self.requests.available_permits();
+        ServerCounts {
+            connections: self.connections.load(Ordering::Relaxed) as u64,
+            refused_connections: self.refused_connections.load(Ordering::Relaxed),
+            undecodable: self.undecodable.load(Ordering::Relaxed),
+            overloaded_requests: self.overloaded_requests.load(Ordering::Relaxed),
+            overloaded_batches: self.overloaded_batches.load(Ordering::Relaxed),
+            requests: under_way as u64,
+        }
+    }
+}
+
 impl Server {
     /// Accepts connections on `listener` from now on. To be called within a tokio runtime.
     ///
@@ -141,16 +166,12 @@ impl Server {
 
     /// What it has seen.
     pub fn counts(&self) -> ServerCounts {
-        let common = &self.common;
-        let under_way = common.limits.requests_in_flight - common.requests.available_permits();
-        ServerCounts {
-            connections: common.connections.load(Ordering::Relaxed) as u64,
-            refused_connections: common.refused_connections.load(Ordering::Relaxed),
-            undecodable: common.undecodable.load(Ordering::Relaxed),
-            overloaded_requests: common.overloaded_requests.load(Ordering::Relaxed),
-            overloaded_batches: common.overloaded_batches.load(Ordering::Relaxed),
-            requests: under_way as u64,
-        }
+        self.common.counts()
+    }
+
+    /// Gives what it has seen at any time, also when the server itself is out of reach.
+    pub fn counter(&self) -> Counter {
+        Counter(self.common.clone())
     }
 
     /// Takes no new connections and requests, waits at most `grace` for those under way, then closes all

@@ -7,7 +7,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use metrics::gauge;
+use cartwheel_client::Counter;
+use metrics::{counter, gauge};
 use tokio::net::TcpListener;
 
 use crate::inner::Inner;
@@ -17,11 +18,11 @@ use crate::metrics::recorder;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Answers until it is aborted.
-pub(crate) async fn serve(listener: TcpListener, node: Arc<Inner>) {
+pub(crate) async fn serve(listener: TcpListener, node: Arc<Inner>, server: Counter) {
     let pages = Router::new()
         .route("/metrics", get(metrics_page))
-        .route("/health", get(health_page))
-        .with_state(node);
+        .with_state((node.clone(), server))
+        .merge(Router::new().route("/health", get(health_page)).with_state(node));
     if let Err(error) = axum::serve(listener, pages).await {
         tracing::error!(%error, "metrics and health are answered no more");
     }
@@ -36,12 +37,18 @@ pub(crate) async fn upkeep() {
     }
 }
 
-async fn metrics_page(State(node): State<Arc<Inner>>) -> (StatusCode, String) {
+async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (StatusCode, String) {
     let Some(recorder) = recorder() else {
         let why = "this process records its metrics elsewhere\n".to_owned();
         return (StatusCode::NOT_FOUND, why);
     };
     gauge!("cartwheel_pending").set(node.pending() as f64);
+    let seen = server.counts();
+    gauge!("cartwheel_connections").set(seen.connections as f64);
+    counter!("cartwheel_connections_refused_total").absolute(seen.refused_connections);
+    counter!("cartwheel_undecodable_total").absolute(seen.undecodable);
+    counter!("cartwheel_overloaded_requests_total").absolute(seen.overloaded_requests);
+    counter!("cartwheel_overloaded_batches_total").absolute(seen.overloaded_batches);
     if let Ok(bytes) = node.engine().size_bytes() {
         gauge!("cartwheel_store_bytes").set(bytes as f64);
     }

@@ -53,7 +53,11 @@ fn describe() {
     describe_counter!("cartwheel_dropped_total", "What found a queue full, by queue");
     describe_counter!("cartwheel_suspicions_total", "Times that a peer became suspected");
     describe_counter!("cartwheel_damaged_records_total", "Records whose checksum failed");
-    describe_counter!("cartwheel_undecodable_total", "Frames whose bytes were no message");
+    describe_counter!("cartwheel_undecodable_total", "Connections closed for undecodable bytes");
+    describe_counter!("cartwheel_connections_refused_total", "Connections that were not let in");
+    describe_counter!("cartwheel_overloaded_requests_total", "Requests that were told overloaded");
+    describe_counter!("cartwheel_overloaded_batches_total", "Batches of peers that were dropped");
+    describe_gauge!("cartwheel_connections", "Connections of peers and clients that are open");
     describe_gauge!("cartwheel_suspected", "Peers that are suspected now");
     describe_gauge!("cartwheel_pending", "Requests under way");
     describe_gauge!("cartwheel_store_bytes", "What the store takes on the disk");

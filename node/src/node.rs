@@ -110,7 +110,7 @@ impl Node {
             .map_err(|source| NodeError::System { what: "the listener has no address", source })?;
         peers.set_peers(cluster.members.iter().map(|member| (member.id, member.address.clone())));
         if let Some(listener) = http {
-            tasks.push(tokio::spawn(http::serve(listener, inner.clone())));
+            tasks.push(tokio::spawn(http::serve(listener, inner.clone(), server.counter())));
         }
         tasks.push(tokio::spawn(http::upkeep()));
         tracing::info!(

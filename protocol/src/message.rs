@@ -57,6 +57,21 @@ pub(crate) enum Answer {
     Damaged,
 }
 
+impl Body {
+    /// The key that it is about, if it names one.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Put { key, .. }
+            | Self::Get { key, .. }
+            | Self::Repair { key, .. }
+            | Self::Handoff { key, .. }
+            | Self::HandoffOk { key, .. } => Some(key),
+            Self::Forward { asked, .. } => Some(&asked.key),
+            Self::PutOk { .. } | Self::GetOk { .. } | Self::ForwardOk { .. } => None,
+        }
+    }
+}
+
 impl Message {
     /// The partition that it is about: a driver routes by it.
     pub fn partition(&self) -> Partition {

@@ -8,7 +8,7 @@ use crate::{
     forward::{Forwards, TakenBack},
     hints::{self, Absorbed, Handoff},
     id::{Incarnation, NodeId, RequestId},
-    key::RecordKey,
+    key::{Key, RecordKey},
     limits,
     message::{Body, Message},
     object::Object,
@@ -241,6 +241,11 @@ impl Parts<'_> {
 
     fn message<S: Storage>(&mut self, env: &mut Env<'_, S>, from: NodeId, message: Message) {
         let Message { view, partition, body } = message;
+        let misplaced = |key: &Key| env.view.partitions().of(key) != partition;
+        if body.key().is_some_and(|key| key.name.len() > limits::MAX_KEY || misplaced(key)) {
+            // A peer's fault. Taken in here, the record would stand where no reader looks for it.
+            return;
+        }
         let placed = |key| RecordKey { partition, key };
         match body {
             Body::Put { request, slot, key, object } => {

@@ -139,7 +139,8 @@ impl Config {
             max_timeout_ms: 10_000,
             handoff_every_ms: 500,
             handoff_page: 64,
-            max_pending: 4_096,
+            // A request whose client has its answer counts until all owners have answered or its time is over.
+            max_pending: 65_536,
             rules: Rules::sound(),
         }
     }

@@ -217,7 +217,13 @@ async fn metrics_and_health_are_answered_over_http() {
             && !line.ends_with(" 0")
     };
     assert!(metrics.lines().any(counted), "{metrics}");
-    for name in ["cartwheel_steps_total", "cartwheel_commit_steps_total", "cartwheel_pending"] {
+    assert!(metrics.lines().any(|line| line == "cartwheel_connections 1"), "{metrics}");
+    for name in [
+        "cartwheel_steps_total",
+        "cartwheel_commit_steps_total",
+        "cartwheel_pending",
+        "cartwheel_undecodable_total",
+    ] {
         assert!(metrics.contains(name), "{name} is missing in {metrics}");
     }
 }
