@@ -75,7 +75,7 @@ impl Actors {
         };
         let (object, own) = self.apply(env, bucket, operation, &before)?;
         // A coordinator that owns no copy owes it to all owners (H1).
-        let owed = hints::owed_after(env, key, bucket, before.owed.as_ref(), None);
+        let owed = hints::owed_after(env, key, bucket, &before, None);
         let changed = object != before.object;
         let replicated = match own {
             Some(dot) if changed && !env.keeps(Mutant::ReplicateOnlyNewEntry) => object.only(dot),

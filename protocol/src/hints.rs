@@ -56,7 +56,7 @@ pub(crate) fn absorb<S: Storage>(
     let owed = if unchanged && !env.keeps(Mutant::OwedLeftWhenUnchanged) {
         before.owed.clone()
     } else {
-        owed_after(env, key, bucket, before.owed.as_ref(), slot)
+        owed_after(env, key, bucket, &before, slot)
     };
     let record = Record { object: merged, own, owed };
     let changed = record != before;
@@ -72,14 +72,15 @@ pub(crate) fn owed_after<S: Storage>(
     env: &Env<'_, S>,
     key: &RecordKey,
     bucket: &Bucket,
-    before: Option<&Owed>,
+    before: &Record,
     slot: Option<NodeId>,
 ) -> Option<Owed> {
     let (view, n) = (env.view, bucket.n);
     if view.owns(env.me, key.partition, n) {
         return None;
     }
-    let mut owners = before.map_or_else(Vec::new, |owed| owed_in(view, key, n, owed));
+    let is_new = *before == Record::default();
+    let mut owners = if is_new { Vec::new() } else { owed_in(view, key, n, before) };
     match slot.filter(|owner| view.owns(*owner, key.partition, n)) {
         Some(owner) => owners.push(owner),
         None => owners.extend_from_slice(view.owners(key.partition, n)),
@@ -87,12 +88,12 @@ pub(crate) fn owed_after<S: Storage>(
     Owed::new(view.id(), owners)
 }
 
-/// Who is owed in this view: what was counted in another view reads as all owners of the present one.
-fn owed_in(view: &View, key: &RecordKey, n: u8, owed: &Owed) -> Vec<NodeId> {
-    if owed.view == view.id() {
-        owed.owners.to_vec()
-    } else {
-        view.owners(key.partition, n).to_vec()
+/// Who is owed in this view by a node that owns no copy: what was counted in another view reads as all owners
+/// of the present one. So does a record that owes nobody: only an owner's does, so it is from another view.
+fn owed_in(view: &View, key: &RecordKey, n: u8, record: &Record) -> Vec<NodeId> {
+    match &record.owed {
+        Some(owed) if owed.view == view.id() => owed.owners.to_vec(),
+        Some(_) | None => view.owners(key.partition, n).to_vec(),
     }
 }
 
@@ -134,7 +135,7 @@ impl Handoff {
         env.set_timer(Timer::Handoff, PAGE_GAP_MS);
     }
 
-    /// Sends one hint to whom it is owed; drops it if that is nobody (H3). Owners that are suspected get one
+    /// Sends one hint to whom it is owed. Owners that are suspected get one
     /// hint a pass, the rest when they have answered.
     fn hand_over<S: Storage>(&mut self, env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
         let Stored::Found(record) = stored else { return };
@@ -142,11 +143,7 @@ impl Handoff {
         if env.owns(key, bucket) {
             return;
         }
-        let Some(owed) = &record.owed else {
-            env.storage.write(key.clone(), None);
-            return;
-        };
-        let owners = owed_in(env.view, key, bucket.n, owed);
+        let owners = owed_in(env.view, key, bucket.n, &record);
         if owners.iter().any(|owner| env.is_suspected(*owner)) && !env.keeps(Mutant::ExpireHints) {
             env.storage.write(key.clone(), None);
             return;
@@ -222,7 +219,7 @@ pub(crate) fn settle<S: Storage>(
     if !counts || record.object.digest(&key.key) != digest {
         return;
     }
-    let owed = record.owed.as_ref().map_or_else(Vec::new, |o| owed_in(env.view, key, bucket.n, o));
+    let owed = owed_in(env.view, key, bucket.n, &record);
     let left = Owed::new(env.view.id(), owed.into_iter().filter(|owner| *owner != from));
     let record = left.map(|left| Record { owed: Some(left), ..record });
     env.storage.write(key.clone(), record);

@@ -1,0 +1,96 @@
+//! A node that owned a key in a former layout still holds it. Its record says that it owes nobody, because owners
+//! owe nobody; in a layout in which it owns no copy that must read as *all owners of the present view* (Hints 2),
+//! or every former owner deletes its copy and the key is gone.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cartwheel_protocol::{
+    Config, Effect, Input, Replica, Timer,
+    bucket::Bucket,
+    id::{ClusterId, Incarnation, NodeId, Zone},
+    key::{Key, Partitions, RecordKey},
+    layout::{Layout, Member},
+    record::{Record, Storage, Stored},
+    request::{Operation, Request},
+    view::View,
+};
+
+#[derive(Default)]
+struct Memory(BTreeMap<RecordKey, Record>);
+
+impl Storage for Memory {
+    fn read(&self, key: &RecordKey) -> Stored {
+        self.0.get(key).cloned().map_or(Stored::Absent, Stored::Found)
+    }
+
+    fn write(&mut self, key: RecordKey, record: Option<Record>) {
+        match record {
+            Some(record) => self.0.insert(key, record),
+            None => self.0.remove(&key),
+        };
+    }
+
+    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
+        let entries = self.0.range(from.clone()..).take(limit);
+        entries.map(|(key, record)| (key.clone(), Stored::Found(record.clone()))).collect()
+    }
+}
+
+fn view(nodes: &[u64]) -> Arc<View> {
+    let member = |id: &u64| Member {
+        id: NodeId(*id),
+        name: format!("n{id}").into(),
+        address: format!("n{id}:1").into(),
+        zone: Zone("z".into()),
+        weight: 1,
+    };
+    let partitions = Partitions::new(1).expect("a power of two");
+    let layout = Layout::form(nodes.iter().map(member), partitions, Bucket::built_in());
+    Arc::new(View::new(Arc::new(layout.expect("a layout"))))
+}
+
+#[test]
+fn a_former_owner_hands_its_copy_to_all_owners_and_keeps_it_until_they_have_it() {
+    let me = NodeId(1);
+    let (before, after) = (view(&[1]), view(&[2, 3, 4]));
+    let mut storage = Memory::default();
+    let config = Config::new(ClusterId(7));
+    let mut replica = Replica::new(me, Incarnation(1), config.clone());
+    let mut effects = Vec::new();
+    let name = Bucket::built_in()[1].name.clone();
+    let key = Key::new(name, *b"k");
+    let put = Request {
+        key: key.clone(),
+        operation: Operation::Put {
+            context: None,
+            put_id: cartwheel_protocol::id::PutId(1),
+            time_us: 0,
+            value: Arc::from(*b"v"),
+        },
+        quorum: Some(1),
+        strict: false,
+        timeout_ms: 100,
+    };
+    replica.step(&mut storage, Input::View(before.clone()), &mut effects);
+    replica.step(&mut storage, Input::Request { number: 1, request: put }, &mut effects);
+    let place = before.place(key);
+    let held = storage.read(&place);
+    assert!(matches!(&held, Stored::Found(record) if record.owed.is_none()), "{held}");
+
+    let mut replica = Replica::new(me, Incarnation(2), config);
+    replica.step(&mut storage, Input::View(after.clone()), &mut effects);
+    effects.clear();
+    replica.step(&mut storage, Input::Timeout(Timer::Handoff), &mut effects);
+    assert_eq!(storage.read(&place), held, "the copy stays");
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to, .. } => Some(*to),
+        Effect::Reply { .. }
+        | Effect::Sync(_)
+        | Effect::SetTimer { .. }
+        | Effect::CancelTimer(_)
+        | Effect::Report(_) => None,
+    });
+    let mut sent: Vec<NodeId> = sent.collect();
+    sent.sort();
+    assert_eq!(sent, [NodeId(2), NodeId(3), NodeId(4)], "{effects:?}");
+}
