@@ -1,5 +1,6 @@
 //! `cartwheel bench`: how fast a cluster is, beside what the same disk gives a raw log.
 
+mod gap;
 mod keys;
 mod load;
 mod report;
@@ -14,6 +15,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use futures::stream::{self, StreamExt};
 
+pub use gap::Gap;
 pub use keys::{Keys, Spread};
 pub use load::{Load, Measured};
 pub use report::{Report, Row};
@@ -36,6 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
   cartwheel bench                                   (puts with 64 clients and with one, gets)
   cartwheel bench --operation get --clients 64 --spread zipf
   cartwheel bench --operation put --rate 2000       (open loop: latency from when each was due)
+  cartwheel bench --gap                             (how long nothing is acknowledged when nodes die)
   cartwheel bench --against 127.0.0.1:7400 --json")]
 pub struct BenchArgs {
     /// A node of a running cluster, host:port [default: a cluster of its own]
@@ -47,6 +50,17 @@ pub struct BenchArgs {
     /// What is measured [default: put with all clients, put with one, get with all]
     #[arg(long, value_enum)]
     pub operation: Option<Operation>,
+    /// Measure the write gap instead: the longest time without an acknowledged write when nodes of
+    /// three are killed or paused. A paused node never refuses, so a put that it was sent waits for
+    /// it, and a cart-add is made elsewhere [default operation: cart-add]
+    #[arg(long, value_name = "OPERATION", num_args = 0..=1, default_missing_value = "cart-add",
+        value_parser = gap::parse_write,
+        conflicts_with_all = ["against", "nodes", "operation", "r", "w", "strict"])]
+    pub gap: Option<Operation>,
+    /// How often the write gap is measured with each fault
+    #[arg(long, default_value_t = 5, requires = "gap",
+        value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub repetitions: u64,
     /// How many clients ask at the same time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub clients: u64,
@@ -108,8 +122,8 @@ pub type Append = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
 /// Opens a raw log at a path: the baseline that writes are compared to.
 pub type Baseline<'a> = &'a dyn Fn(&Path) -> io::Result<Append>;
 
-/// Measures; says on the way what is measured, unless the report is to be JSON. It must be called from the main thread, outside any async
-/// runtime.
+/// Measures; says on the way what is measured, unless the report is to be JSON. It must be called from
+/// the main thread, outside any async runtime.
 ///
 /// # Errors
 /// The cluster cannot be started or reached, or the baseline not be written.
@@ -129,6 +143,11 @@ fn measure(
 ) -> anyhow::Result<Report> {
     let runtime = runtime::new()?;
     let cluster = runtime.block_on(Cluster::start(args, program, folder))?;
+    if let (Some(operation), Some(ground)) = (args.gap, &cluster.own) {
+        let gaps = runtime.block_on(gap::measure(args, operation, ground, &cluster.connection));
+        runtime.block_on(cluster.stop());
+        return Ok(Report::new(args, Vec::new(), gaps?));
+    }
     let mut rows = Vec::new();
     let all = args.clients;
     let plan = match args.operation {
@@ -146,7 +165,7 @@ fn measure(
         rows.push(row);
     }
     runtime.block_on(cluster.stop());
-    Ok(Report::new(args, rows))
+    Ok(Report::new(args, rows, Vec::new()))
 }
 
 /// Appends in a second to a raw log, by as many writers for as long.
@@ -228,10 +247,10 @@ impl Cluster {
         operation: Operation,
         clients: usize,
     ) -> anyhow::Result<Row> {
-        let keys = Keys::new(args.keys, args.spread);
-        let asker = Asker { args, operation, connection: &self.connection };
+        let draws = Draws::new(args, clients);
+        let asker = Asker { args, operation, w: args.w, connection: &self.connection };
         if matches!(operation, Operation::Get) {
-            asker.fill(keys.count()).await?;
+            asker.fill(draws.keys.count()).await?;
         }
         let pids = match &self.own {
             Some(own) => own.pids().await,
@@ -243,16 +262,11 @@ impl Cluster {
             warm_up: Duration::from_secs(args.time.min(2)),
             time: Duration::from_secs(args.time),
         };
-        let rngs: Vec<_> =
-            (0..clients).map(|client| RefCell::new(Rng::of(args.seed, client as u64))).collect();
         let cpu_before = RefCell::new(None);
         let measured = load::run(
             &load,
             |client| {
-                let (key, number) = {
-                    let mut rng = rngs[client].borrow_mut();
-                    (keys.draw(&mut rng), rng.bits())
-                };
+                let (key, number) = draws.next(client);
                 asker.operate(key, number)
             },
             || *cpu_before.borrow_mut() = report::cpu_time(&pids),
@@ -264,10 +278,32 @@ impl Cluster {
     }
 }
 
+/// What each client asks for next.
+struct Draws {
+    keys: Keys,
+    rngs: Vec<RefCell<Rng>>,
+}
+
+impl Draws {
+    fn new(args: &BenchArgs, clients: usize) -> Self {
+        let rng = |client| RefCell::new(Rng::of(args.seed, client as u64));
+        let rngs = (0..clients).map(rng).collect();
+        Self { keys: Keys::new(args.keys, args.spread), rngs }
+    }
+
+    /// A key, and a random number for the value.
+    fn next(&self, client: usize) -> (u64, u64) {
+        let mut rng = self.rngs[client].borrow_mut();
+        (self.keys.draw(&mut rng), rng.bits())
+    }
+}
+
 /// Asks a cluster for one kind of operation.
 struct Asker<'a> {
     args: &'a BenchArgs,
     operation: Operation,
+    /// The quorum of writes; `None` is the bucket's.
+    w: Option<u8>,
     connection: &'a Connection,
 }
 
@@ -313,7 +349,7 @@ impl Asker<'_> {
             key,
             action,
             strict: self.args.strict,
-            quorum: if reads { self.args.r } else { self.args.w },
+            quorum: if reads { self.args.r } else { self.w },
             timeout: TIMEOUT,
         };
         self.connection.call(call).await.map_err(|error| error.message)

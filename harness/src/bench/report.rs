@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::gap::Gap;
 use super::load::Measured;
 use super::{BenchArgs, Spread};
 
@@ -24,6 +25,8 @@ pub struct Report {
     pub processors: usize,
     /// One a measurement.
     pub rows: Vec<Row>,
+    /// One a fault, if the write gap was measured.
+    pub gaps: Vec<Gap>,
 }
 
 /// One measurement.
@@ -60,7 +63,7 @@ pub struct Row {
 }
 
 impl Report {
-    pub(super) fn new(args: &BenchArgs, rows: Vec<Row>) -> Self {
+    pub(super) fn new(args: &BenchArgs, rows: Vec<Row>, gaps: Vec<Gap>) -> Self {
         Self {
             nodes: args.against.is_none().then_some(args.nodes),
             keys: args.keys,
@@ -71,11 +74,25 @@ impl Report {
             value_bytes: args.value_bytes,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             rows,
+            gaps,
         }
     }
 
     /// A line a measurement.
     pub fn table(&self) -> String {
+        let mut table =
+            if self.gaps.is_empty() { self.row_lines() } else { super::gap::lines(&self.gaps) };
+        let nodes = self.nodes.map_or("a running cluster".to_owned(), |n| format!("{n} nodes"));
+        // Writing to a string cannot fail.
+        let _ = write!(
+            table,
+            "{nodes}, {} {} keys, values of {} bytes; clients and nodes share {} processors",
+            self.keys, self.spread, self.value_bytes, self.processors
+        );
+        table
+    }
+
+    fn row_lines(&self) -> String {
         let mut table = format!(
             "{:<9} {:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>10} {:>9} {:>9}\n",
             "",
@@ -113,12 +130,6 @@ impl Report {
                 let _ = writeln!(table, "          {} failed: {failure}", row.failed_count);
             }
         }
-        let nodes = self.nodes.map_or("a running cluster".to_owned(), |n| format!("{n} nodes"));
-        let _ = write!(
-            table,
-            "{nodes}, {} {} keys, values of {} bytes; clients and nodes share {} processors",
-            self.keys, self.spread, self.value_bytes, self.processors
-        );
         table
     }
 }
