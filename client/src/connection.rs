@@ -72,7 +72,8 @@ impl Connection {
         let mut stream = open_stream(address, how.limits.connect)
             .await
             .map_err(|why| Closed::Unreachable { address: Arc::from(address), why })?;
-        let hello = Hello { kind: Kind::Client, cluster: how.cluster, formats: how.formats };
+        let hello =
+            Hello { kind: Kind::Client, cluster: how.cluster, formats: how.formats, layout: None };
         let welcome = handshake::greet(&mut stream, &hello, how.limits.handshake).await?;
         let transport = Frames::of_dialler(welcome.format).over(stream);
         let client::NewClient { client, dispatch } =

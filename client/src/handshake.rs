@@ -12,6 +12,7 @@
 //! | node | 8, big-endian: the dialling node; 0 from a client |
 //! | oldest and newest format | 1 and 1 |
 //! | address | 2 (length, big-endian) and so many of UTF-8: where the dialler can be reached; empty from a client |
+//! | layout | 16, big-endian: the hash of the layout that the dialler goes by; 0 or absent if it says none |
 //!
 //! Bytes that follow are ignored, so that a later build can say more. A proxy that stands between nodes reads
 //! the hello with [`first_frame`] and [`Hello::decode`], learns who dials, and passes on what it read.
@@ -21,6 +22,7 @@ use std::{io, time::Duration};
 use cartwheel_protocol::{
     format::{DisjointFormats, Formats},
     id::{ClusterId, NodeId},
+    layout::LayoutHash,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -43,6 +45,8 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// What it speaks.
     pub formats: Formats,
+    /// The layout that it goes by; `None` if it says none, as clients do.
+    pub layout: Option<LayoutHash>,
 }
 
 /// What a connection is for.
@@ -90,6 +94,18 @@ pub enum Refused {
         /// What the hello said.
         theirs: ClusterId,
     },
+    /// The dialler goes by another layout. While layouts cannot change, one of the two has a cluster file that
+    /// was edited.
+    #[error(
+        "this node goes by layout {ours}, the dialler by {}: their cluster files differ",
+        theirs.map_or_else(|| "none".to_owned(), |layout| layout.to_string())
+    )]
+    OtherLayout {
+        /// The layout of the node that answers.
+        ours: LayoutHash,
+        /// What the hello said.
+        theirs: Option<LayoutHash>,
+    },
     /// No format is spoken by both.
     #[error(transparent)]
     Formats(#[from] DisjointFormats),
@@ -134,6 +150,7 @@ const WELCOME: u8 = 0;
 const WRONG_CLUSTER: u8 = 1;
 const DISJOINT_FORMATS: u8 = 2;
 const TOO_MANY_CONNECTIONS: u8 = 3;
+const OTHER_LAYOUT: u8 = 4;
 
 impl Hello {
     /// The bytes of the frame, without its length.
@@ -143,7 +160,7 @@ impl Hello {
             Kind::Client => (CLIENT, 0, ""),
         };
         let address = &address.as_bytes()[..address.len().min(MAX_FRAME / 2)];
-        let mut bytes = Vec::with_capacity(32 + address.len());
+        let mut bytes = Vec::with_capacity(48 + address.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.push(kind);
         bytes.extend_from_slice(&self.cluster.map_or(0, |cluster| cluster.0).to_be_bytes());
@@ -151,6 +168,7 @@ impl Hello {
         bytes.extend_from_slice(&[self.formats.oldest, self.formats.newest]);
         bytes.extend_from_slice(&(address.len() as u16).to_be_bytes());
         bytes.extend_from_slice(address);
+        bytes.extend_from_slice(&layout_bytes(self.layout));
         bytes
     }
 
@@ -165,7 +183,10 @@ impl Hello {
         let node = NodeId(u64::from_be_bytes(rest.take()?));
         let formats = rest.formats()?;
         let len = u16::from_be_bytes(rest.take()?);
-        let address = rest.0.get(..usize::from(len)).ok_or(Malformed("it is cut short"))?;
+        let (address, after) =
+            rest.0.split_at_checked(len.into()).ok_or(Malformed("it is cut short"))?;
+        rest = Reader(after);
+        let layout = if after.is_empty() { None } else { rest.layout()? };
         let address =
             str::from_utf8(address).map_err(|_| Malformed("the address is not UTF-8"))?.to_owned();
         let kind = match kind {
@@ -173,7 +194,7 @@ impl Hello {
             CLIENT => Kind::Client,
             _ => return Err(Malformed("it is neither of a peer nor of a client")),
         };
-        Ok(Self { kind, cluster: (cluster != 0).then_some(ClusterId(cluster)), formats })
+        Ok(Self { kind, cluster: (cluster != 0).then_some(ClusterId(cluster)), formats, layout })
     }
 }
 
@@ -196,6 +217,11 @@ impl Answer {
             Self::Refused(Refused::Formats(DisjointFormats { ours, theirs })) => {
                 bytes.push(DISJOINT_FORMATS);
                 bytes.extend_from_slice(&[ours.oldest, ours.newest, theirs.oldest, theirs.newest]);
+            }
+            Self::Refused(Refused::OtherLayout { ours, theirs }) => {
+                bytes.push(OTHER_LAYOUT);
+                bytes.extend_from_slice(&layout_bytes(Some(*ours)));
+                bytes.extend_from_slice(&layout_bytes(*theirs));
             }
             Self::Refused(Refused::TooManyConnections(most)) => {
                 bytes.push(TOO_MANY_CONNECTIONS);
@@ -225,12 +251,21 @@ impl Answer {
                 let (ours, theirs) = (rest.formats()?, rest.formats()?);
                 Self::Refused(Refused::Formats(DisjointFormats { ours, theirs }))
             }
+            OTHER_LAYOUT => {
+                let ours = LayoutHash(u128::from_be_bytes(rest.take()?));
+                Self::Refused(Refused::OtherLayout { ours, theirs: rest.layout()? })
+            }
             TOO_MANY_CONNECTIONS => {
                 Self::Refused(Refused::TooManyConnections(u32::from_be_bytes(rest.take()?)))
             }
             _ => return Err(Malformed("it is no answer to a hello")),
         })
     }
+}
+
+/// No layout has the hash 0, or so rarely that it may be taken for none.
+fn layout_bytes(layout: Option<LayoutHash>) -> [u8; 16] {
+    layout.map_or(0, |layout| layout.0).to_be_bytes()
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -240,6 +275,11 @@ impl Reader<'_> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Malformed("it is cut short"))?;
         self.0 = rest;
         Ok(*taken)
+    }
+
+    fn layout(&mut self) -> Result<Option<LayoutHash>, Malformed> {
+        let hash = u128::from_be_bytes(self.take()?);
+        Ok((hash != 0).then_some(LayoutHash(hash)))
     }
 
     fn formats(&mut self) -> Result<Formats, Malformed> {
@@ -342,12 +382,12 @@ mod tests {
         let peer = Kind::Peer { node: NodeId(7), address: "127.0.0.1:7400".into() };
         let cluster = Some(ClusterId(0xc0ffee));
         [
-            Hello { kind: peer, cluster, formats: FORMATS },
-            Hello { kind: Kind::Client, cluster: None, formats: FORMATS },
+            Hello { kind: peer, cluster, formats: FORMATS, layout: Some(LayoutHash(0x1a)) },
+            Hello { kind: Kind::Client, cluster: None, formats: FORMATS, layout: None },
         ]
     }
 
-    fn answers() -> [Answer; 4] {
+    fn answers() -> [Answer; 6] {
         let (ours, theirs) = (ClusterId(1), ClusterId(2));
         let other = Formats { oldest: 4, newest: 4 };
         [
@@ -355,6 +395,11 @@ mod tests {
             Answer::Refused(Refused::WrongCluster { ours, theirs }),
             Answer::Refused(Refused::Formats(DisjointFormats { ours: FORMATS, theirs: other })),
             Answer::Refused(Refused::TooManyConnections(5)),
+            Answer::Refused(Refused::OtherLayout { ours: LayoutHash(1), theirs: None }),
+            Answer::Refused(Refused::OtherLayout {
+                ours: LayoutHash(1),
+                theirs: Some(LayoutHash(2)),
+            }),
         ]
     }
 
@@ -363,7 +408,11 @@ mod tests {
         for hello in hellos() {
             let bytes = hello.encode();
             assert_eq!(Hello::decode(&bytes).as_ref(), Ok(&hello));
-            assert!((0..bytes.len()).all(|len| Hello::decode(&bytes[..len]).is_err()));
+            let without_layout = bytes.len() - 16;
+            let taken = |len: &usize| Hello::decode(&bytes[..*len]).is_ok();
+            assert_eq!((0..bytes.len()).filter(taken).collect::<Vec<_>>(), [without_layout]);
+            let earlier = Hello { layout: None, ..hello };
+            assert_eq!(Hello::decode(&bytes[..without_layout]), Ok(earlier));
         }
         for answer in answers() {
             let bytes = answer.encode();
@@ -378,6 +427,7 @@ mod tests {
         expected.extend([0, 0, 0, 0, 0, 0xc0, 0xff, 0xee]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 7, 1, 3, 0, 14]);
         expected.extend(b"127.0.0.1:7400");
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x1a]);
         assert_eq!(hellos()[0].encode(), expected);
         expected.extend(b"what a later build adds");
         assert_eq!(Hello::decode(&expected), Ok(hellos()[0].clone()));

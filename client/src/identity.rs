@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cartwheel_protocol::{
     format::Formats,
     id::{ClusterId, NodeId},
+    layout::LayoutHash,
 };
 
 /// What a node says of itself in every handshake.
@@ -18,6 +19,8 @@ pub struct Identity {
     pub address: Arc<str>,
     /// The formats that it speaks.
     pub formats: Formats,
+    /// The layout that peers must go by too; peers of any layout are taken without it. Clients are not asked.
+    pub layout: Option<LayoutHash>,
 }
 
 /// Bounds in time and space. [`Limits::default`] gives numbers to start from.

@@ -24,6 +24,7 @@ pub mod handshake;
 mod identity;
 mod peers;
 mod pieces;
+mod refusals;
 mod resolver;
 mod route;
 mod server;

@@ -198,6 +198,7 @@ impl TcpPeers {
                 },
                 cluster: Some(self.identity.cluster),
                 formats: self.identity.formats,
+                layout: self.identity.layout,
             },
             limits: self.limits.clone(),
             events: self.events.clone(),

@@ -37,8 +37,9 @@ use tokio::{
 use crate::{
     Identity, Limits,
     codec::{Bytes, FrameError, Frames},
-    handshake::{self, HandshakeError, Hello, Kind, Refused, Welcome},
+    handshake::{self, Hello, Kind, Refused, Welcome},
     pieces::Assembler,
+    refusals::Refusals,
     service::{ClientApi, DeliverError, Directory, Peer, Piece, RequestError, Status},
 };
 
@@ -101,7 +102,7 @@ struct Common {
     limits: Limits,
     requests: Arc<Semaphore>,
     connections: AtomicUsize,
-    refused_connections: AtomicU64,
+    refusals: Refusals,
     undecodable: AtomicU64,
     overloaded_requests: AtomicU64,
     overloaded_batches: AtomicU64,
@@ -123,7 +124,7 @@ impl Common {
         let under_way = self.limits.requests_in_flight - self.requests.available_permits();
         ServerCounts {
             connections: self.connections.load(Ordering::Relaxed) as u64,
-            refused_connections: self.refused_connections.load(Ordering::Relaxed),
+            refused_connections: self.refusals.count(),
             undecodable: self.undecodable.load(Ordering::Relaxed),
             overloaded_requests: self.overloaded_requests.load(Ordering::Relaxed),
             overloaded_batches: self.overloaded_batches.load(Ordering::Relaxed),
@@ -150,7 +151,7 @@ impl Server {
             requests: Arc::new(Semaphore::new(limits.requests_in_flight)),
             limits,
             connections: AtomicUsize::new(0),
-            refused_connections: AtomicU64::new(0),
+            refusals: Refusals::default(),
             undecodable: AtomicU64::new(0),
             overloaded_requests: AtomicU64::new(0),
             overloaded_batches: AtomicU64::new(0),
@@ -230,8 +231,7 @@ async fn serve<S: NodeService>(
     let (hello, welcome) = match receive.await {
         Ok(accepted) => accepted,
         Err(error) => {
-            common.refused_connections.fetch_add(1, Ordering::Relaxed);
-            log_refused(from, &error);
+            common.refusals.note(from, &error);
             return;
         }
     };
@@ -254,21 +254,9 @@ async fn serve<S: NodeService>(
     }
 }
 
-fn log_refused(from: SocketAddr, error: &HandshakeError) {
-    match error {
-        HandshakeError::Io(_) => tracing::debug!(%from, %error, "a connection without handshake"),
-        HandshakeError::Timeout(_)
-        | HandshakeError::Malformed(_)
-        | HandshakeError::Refused(_)
-        | HandshakeError::WrongNode { .. } => {
-            tracing::warn!(%from, %error, "a connection was refused");
-        }
-    }
-}
-
 impl Common {
     fn judge(&self, hello: &Hello, open: usize) -> Result<Welcome, Refused> {
-        let Identity { cluster, node, formats, .. } = self.identity;
+        let Identity { cluster, node, formats, layout, .. } = self.identity;
         let is_peer = matches!(hello.kind, Kind::Peer { .. });
         match hello.cluster {
             Some(theirs) if theirs != cluster => {
@@ -279,6 +267,9 @@ impl Common {
                 return Err(Refused::WrongCluster { ours: cluster, theirs });
             }
             Some(_) | None => {}
+        }
+        if let Some(ours) = layout.filter(|ours| is_peer && hello.layout != Some(*ours)) {
+            return Err(Refused::OtherLayout { ours, theirs: hello.layout });
         }
         if open > self.limits.connections {
             let most = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);

@@ -67,7 +67,8 @@ impl NodeError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Config(_) | Self::Layout(_) | Self::NotMember { .. } => true,
-            Self::Store(_) | Self::Listen { .. } | Self::System { .. } => false,
+            Self::Store(error) => error.is_configuration(),
+            Self::Listen { .. } | Self::System { .. } => false,
         }
     }
 }

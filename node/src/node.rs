@@ -78,7 +78,9 @@ impl Node {
             node: store.id.id,
             address: member.address,
             formats: config.formats()?,
+            layout: Some(view.layout().hash()),
         };
+        store.begin()?;
         let events = Arc::new(evidence_sender.clone());
         let peers = Arc::new(TcpPeers::new(identity.clone(), limits(&config), events));
         let common = Common {

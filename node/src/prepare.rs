@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::config::{ClusterFile, ConfigError, NodeConfig, member_line};
 use crate::error::NodeError;
-use crate::store::Store;
+use crate::store::{Served, Store};
 
 /// What is read before anything is started.
 pub(crate) struct Prepared {
@@ -35,7 +35,9 @@ pub(crate) async fn prepare(config: NodeConfig) -> Result<Prepared, NodeError> {
         }
         let cluster = ClusterFile::read(&config.cluster)?;
         let view = Arc::new(View::new(Arc::new(cluster.layout()?)));
-        let store = Store::open(&config.data, cluster.cluster, config.engine, config.cache_mib)?;
+        let layout = view.layout().hash();
+        let serves = Served { cluster: cluster.cluster, layout, engine: config.engine };
+        let store = Store::open(&config.data, serves, config.cache_mib)?;
         let member = own_member(&config, &cluster, &store)?;
         Ok(Prepared { config, cluster, view, store, member })
     });

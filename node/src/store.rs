@@ -1,7 +1,7 @@
 //! A node's folder: who it is, whose it is, and what keeps its records.
 //!
 //! ```text
-//! node.toml        format, id, name; once it has served, its cluster and engine
+//! node.toml        format, id, name; once it has served, its cluster, layout and engine
 //! lock             held by the process that serves the store
 //! clean-shutdown   there if the last run ended by draining; gone while one runs
 //! sled/            the engine's
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId};
+use cartwheel_protocol::layout::LayoutHash;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{EngineKind, parse_node_id, write_durably};
@@ -70,6 +71,21 @@ pub enum StoreError {
         /// The cluster of the configuration.
         asked: ClusterId,
     },
+    /// The store has served another layout: its records lie where that one put them.
+    #[error(
+        "the store in {} has served layout {stored}, and the cluster file describes layout {asked}: the \
+         file was edited (members, addresses, buckets or partitions), which a store that has served cannot \
+         follow; restore the file as it was",
+        path.display()
+    )]
+    OtherLayout {
+        /// The folder.
+        path: PathBuf,
+        /// The layout that it has served.
+        stored: LayoutHash,
+        /// The layout of the configuration.
+        asked: LayoutHash,
+    },
     /// The store's records are kept by another engine.
     #[error("the store in {} is kept by the engine {stored}, not by {asked}", path.display())]
     OtherEngine {
@@ -119,6 +135,25 @@ pub enum StoreError {
     Engine(#[from] EngineError),
 }
 
+impl StoreError {
+    /// Whether the store is sound and something else was asked of it.
+    pub(crate) fn is_configuration(&self) -> bool {
+        match self {
+            Self::Name(_)
+            | Self::OtherCluster { .. }
+            | Self::OtherLayout { .. }
+            | Self::OtherEngine { .. } => true,
+            Self::NotFormatted { .. }
+            | Self::NotEmpty { .. }
+            | Self::Lost { .. }
+            | Self::Identity { .. }
+            | Self::InUse { .. }
+            | Self::Io { .. }
+            | Self::Engine(_) => false,
+        }
+    }
+}
+
 /// The first file of a store.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -129,14 +164,18 @@ struct Identity {
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     engine: Option<EngineKind>,
 }
 
-/// What a store has served with, ever since its first run.
-#[derive(Clone, Copy)]
-struct Served {
-    cluster: ClusterId,
-    engine: EngineKind,
+/// What a store serves with, from its first run on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Served {
+    pub(crate) cluster: ClusterId,
+    /// The one layout, as long as layouts cannot change.
+    pub(crate) layout: LayoutHash,
+    pub(crate) engine: EngineKind,
 }
 
 /// Makes a store in `data`, a folder that is empty or not there, with an id of 64 random bits.
@@ -181,43 +220,46 @@ pub(crate) struct Store {
     pub(crate) engine: Arc<dyn Engine>,
     /// Whether the run before ended by draining, or there was none.
     pub(crate) was_clean: bool,
+    serves: Served,
+    has_served: bool,
     data: PathBuf,
     _lock: File,
 }
 
 impl Store {
-    /// Takes the store for a run in `cluster`.
-    pub(crate) fn open(
-        data: &Path,
-        cluster: ClusterId,
-        engine: EngineKind,
-        cache_mib: u64,
-    ) -> Result<Self, StoreError> {
+    /// Takes the store for a run as asked. Nothing is noted before [`Store::begin`].
+    pub(crate) fn open(data: &Path, asked: Served, cache_mib: u64) -> Result<Self, StoreError> {
         let (id, served) = read_identity(data)?;
         let lock = lock(data)?;
         if let Some(served) = served {
-            check_served(data, served, Served { cluster, engine })?;
+            check_served(data, served, asked)?;
         }
-        let keeper: Arc<dyn Engine> = match engine {
+        let engine: Arc<dyn Engine> = match asked.engine {
             EngineKind::Memory => Arc::new(MemoryEngine::new()),
             EngineKind::Sled => {
                 let options = Options { cache_bytes: cache_mib << 20, ..Options::default() };
                 Arc::new(SledEngine::open_with(&data.join(SLED), &options)?)
             }
         };
-        // Only now: a store that notes that it served has records.
-        if served.is_none() {
-            write_identity(data, &id, Some(Served { cluster, engine }))?;
+        let has_served = served.is_some();
+        let was_clean = data.join(CLEAN).exists() || !has_served;
+        let data = data.to_owned();
+        Ok(Self { id, engine, was_clean, serves: asked, has_served, data, _lock: lock })
+    }
+
+    /// Notes that it serves, before its first record is written and only when nothing else can keep the node
+    /// from starting: what is noted here is what every later run must ask for.
+    pub(crate) fn begin(&self) -> Result<(), StoreError> {
+        if !self.has_served {
+            write_identity(&self.data, &self.id, Some(self.serves))?;
         }
-        let clean = data.join(CLEAN);
-        let was_clean = clean.exists() || served.is_none();
+        let clean = self.data.join(CLEAN);
         match fs::remove_file(&clean) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::Io { path: clean, source });
+                Err(StoreError::Io { path: clean, source })
             }
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => Ok(()),
         }
-        Ok(Self { id, engine: keeper, was_clean, data: data.to_owned(), _lock: lock })
     }
 
     /// Notes that the run ended with nothing under way. Nothing relies on it: it is for people.
@@ -233,6 +275,10 @@ fn check_served(data: &Path, served: Served, asked: Served) -> Result<(), StoreE
     if served.cluster != asked.cluster {
         let (stored, asked) = (served.cluster, asked.cluster);
         return Err(StoreError::OtherCluster { path, stored, asked });
+    }
+    if served.layout != asked.layout {
+        let (stored, asked) = (served.layout, asked.layout);
+        return Err(StoreError::OtherLayout { path, stored, asked });
     }
     if served.engine != asked.engine {
         let (stored, asked) = (served.engine, asked.engine);
@@ -275,16 +321,19 @@ fn read_identity(data: &Path) -> Result<(StoreId, Option<Served>), StoreError> {
     let id = parse_node_id(&identity.id).ok_or_else(|| {
         bad(format!("id is {}; allowed is n and 1 to 16 hexadecimal digits", identity.id))
     })?;
-    let served = match (&identity.cluster, identity.engine) {
-        (None, None) => None,
-        (Some(text), Some(engine)) => {
-            let cluster = u64::from_str_radix(text, 16).map_err(|_| {
-                bad(format!("cluster is {text}; allowed are 16 hexadecimal digits"))
+    let served = match (&identity.cluster, &identity.layout, identity.engine) {
+        (None, None, None) => None,
+        (Some(cluster), Some(layout), Some(engine)) => {
+            let cluster = u64::from_str_radix(cluster, 16).map_err(|_| {
+                bad(format!("cluster is {cluster}; allowed are 16 hexadecimal digits"))
             })?;
-            Some(Served { cluster: ClusterId(cluster), engine })
+            let layout = u128::from_str_radix(layout, 16).map_err(|_| {
+                bad(format!("layout is {layout}; allowed are 32 hexadecimal digits"))
+            })?;
+            Some(Served { cluster: ClusterId(cluster), layout: LayoutHash(layout), engine })
         }
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(bad("cluster and engine come together or not at all".to_owned()));
+        (_, _, _) => {
+            return Err(bad("cluster, layout and engine come together or not at all".to_owned()));
         }
     };
     Ok((StoreId { id, name: identity.name }, served))
@@ -297,6 +346,7 @@ fn write_identity(data: &Path, store: &StoreId, served: Option<Served>) -> Resul
         id: store.id.to_string(),
         name: store.name.clone(),
         cluster: served.map(|served| served.cluster.to_string()),
+        layout: served.map(|served| served.layout.to_string()),
         engine: served.map(|served| served.engine),
     };
     let text = toml::to_string(&identity)
@@ -308,14 +358,18 @@ fn write_identity(data: &Path, store: &StoreId, served: Option<Served>) -> Resul
 mod tests {
     use super::*;
 
-    const HOME: ClusterId = ClusterId(7);
+    const HOME: Served =
+        Served { cluster: ClusterId(7), layout: LayoutHash(0x1a), engine: EngineKind::Sled };
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().expect("a folder")
     }
 
-    fn open(data: &Path, cluster: ClusterId) -> Result<Store, StoreError> {
-        Store::open(data, cluster, EngineKind::Memory, 1)
+    /// A store that serves.
+    fn open(data: &Path, asked: Served) -> Result<Store, StoreError> {
+        let store = Store::open(data, asked, 1)?;
+        store.begin()?;
+        Ok(store)
     }
 
     fn refused(result: Result<Store, StoreError>) -> String {
@@ -377,19 +431,42 @@ mod tests {
         let folder = folder();
         format_store(folder.path(), "n1").expect("a store");
         drop(open(folder.path(), HOME).expect("its first cluster"));
-        let said = refused(open(folder.path(), ClusterId(8)));
+        let said = refused(open(folder.path(), Served { cluster: ClusterId(8), ..HOME }));
         assert!(said.contains("0000000000000007") && said.contains("0000000000000008"), "{said}");
         open(folder.path(), HOME).expect("its own cluster still");
+    }
+
+    #[test]
+    fn a_store_of_another_layout_is_refused_and_both_are_named() {
+        let folder = folder();
+        format_store(folder.path(), "n1").expect("a store");
+        drop(open(folder.path(), HOME).expect("its first layout"));
+        let edited = LayoutHash(0x2b);
+        let said = refused(open(folder.path(), Served { layout: edited, ..HOME }));
+        for part in [&HOME.layout.to_string(), &edited.to_string(), "the file was edited"] {
+            assert!(said.contains(part), "{part} is missing in: {said}");
+        }
+        open(folder.path(), HOME).expect("its own layout still");
+    }
+
+    #[test]
+    fn a_store_that_was_opened_and_never_served_takes_another_layout() {
+        let folder = folder();
+        format_store(folder.path(), "n1").expect("a store");
+        drop(Store::open(folder.path(), HOME, 1).expect("a start that fails later"));
+        let corrected = Served { layout: LayoutHash(0x2b), ..HOME };
+        drop(open(folder.path(), corrected).expect("nothing was noted"));
+        assert!(refused(open(folder.path(), HOME)).contains("the file was edited"));
     }
 
     #[test]
     fn a_store_that_has_served_and_lost_its_records_is_refused() {
         let folder = folder();
         format_store(folder.path(), "n1").expect("a store");
-        let on_disk = || Store::open(folder.path(), HOME, EngineKind::Sled, 1);
+        let on_disk = || open(folder.path(), HOME);
         drop(on_disk().expect("a first run"));
         drop(on_disk().expect("a second run"));
-        let said = refused(open(folder.path(), HOME));
+        let said = refused(open(folder.path(), Served { engine: EngineKind::Memory, ..HOME }));
         assert!(said.contains("engine sled, not by memory"), "{said}");
         fs::remove_dir_all(folder.path().join(SLED)).expect("its records go");
         let error = on_disk().err().expect("it is refused");

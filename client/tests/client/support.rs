@@ -14,11 +14,13 @@ use cartwheel_protocol::{
     Message,
     format::Formats,
     id::{ClusterId, NodeId},
+    layout::LayoutHash,
     request::{Request, Response},
 };
 use tokio::net::TcpListener;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xc0ffee);
+pub(crate) const LAYOUT: LayoutHash = LayoutHash(0x1a);
 pub(crate) const WRITTEN: Response = Response::Written { slots: 2, nodes: 2, zones: 1 };
 
 /// What a node does with one request.
@@ -94,7 +96,13 @@ pub(crate) fn node_id(at: usize) -> NodeId {
 }
 
 pub(crate) fn identity(node: NodeId, address: &str) -> Identity {
-    Identity { cluster: CLUSTER, node, address: Arc::from(address), formats: Formats::SPOKEN }
+    Identity {
+        cluster: CLUSTER,
+        node,
+        address: Arc::from(address),
+        formats: Formats::SPOKEN,
+        layout: Some(LAYOUT),
+    }
 }
 
 impl Cluster {

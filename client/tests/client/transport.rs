@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Act, CLUSTER, Cluster, WRITTEN, identity, node_id, until};
+use crate::support::{Act, CLUSTER, Cluster, LAYOUT, WRITTEN, identity, node_id, until};
 use cartwheel_client::{
-    Attempt, Closed, Connecting, Connection, Dropped, Limits, PeerEvents, PeerTransport, Server,
-    TcpPeers,
+    Attempt, Closed, Connecting, Connection, Dropped, Identity, Limits, PeerEvents, PeerTransport,
+    Server, TcpPeers,
     codec::{Bytes, Frames, MAX_FRAME},
     handshake::{self, HandshakeError, Hello, Kind, Refused},
     service::{
@@ -23,6 +23,7 @@ use cartwheel_protocol::{
     format::{DisjointFormats, Formats, v1},
     id::{ClusterId, NodeId},
     key::Key,
+    layout::LayoutHash,
     request::{Operation, Request},
     version::VersionVector,
 };
@@ -78,7 +79,8 @@ fn get(timeout_ms: u32) -> Request {
 
 async fn greet(address: &str, kind: Kind) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let hello = Hello { kind, cluster: Some(CLUSTER), formats: Formats::SPOKEN };
+    let (cluster, formats) = (Some(CLUSTER), Formats::SPOKEN);
+    let hello = Hello { kind, cluster, formats, layout: Some(LAYOUT) };
     handshake::greet(&mut stream, &hello, Duration::from_secs(5)).await.unwrap();
     stream
 }
@@ -235,6 +237,39 @@ async fn strangers_are_refused_and_both_sides_are_named() {
     ends(&mut browser).await;
     until("it is counted", || counts().refused_connections == 3).await;
     until("none is left", || counts().connections == 0).await;
+}
+
+#[tokio::test]
+async fn peers_of_another_layout_or_of_none_are_refused_and_clients_are_not_asked() {
+    let cluster = Cluster::start(&Limits::default()).await;
+    let address = &cluster.addresses[0];
+    let counts = || cluster.servers[0].as_ref().unwrap().counts();
+    let other = Some(LayoutHash(0xbad));
+    for (number, theirs) in [(1, other), (2, None)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let (cluster, formats) = (Some(CLUSTER), Formats::SPOKEN);
+        let hello = Hello { kind: peer(), cluster, formats, layout: theirs };
+        match handshake::greet(&mut stream, &hello, Duration::from_secs(5)).await {
+            Err(HandshakeError::Refused(refused)) => {
+                assert_eq!(refused, Refused::OtherLayout { ours: LAYOUT, theirs });
+                assert!(refused.to_string().contains("cluster files differ"), "{refused}");
+            }
+            other => panic!("{other:?}"),
+        }
+        ends(&mut stream).await;
+        until("it is counted", || counts().refused_connections == number).await;
+    }
+    drop(greet(address, Kind::Client).await);
+    drop(greet(address, peer()).await);
+
+    let events = Arc::new(Events::default());
+    let edited = Identity { layout: other, ..identity(DIALLER, "127.0.0.1:1") };
+    let peers = TcpPeers::new(edited, quick(), events.clone());
+    peers.set_peers([(node_id(0), address.as_str().into())]);
+    until("it was refused more than once", || counts().refused_connections > 4).await;
+    assert_eq!(events.heard(), ["n1 closed"], "told once");
+    assert_eq!(peers.connected(), []);
+    peers.shutdown().await;
 }
 
 #[tokio::test]

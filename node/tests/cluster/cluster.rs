@@ -115,7 +115,8 @@ pub(crate) struct Client(ClientApiClient);
 impl Client {
     pub(crate) async fn connect(to: SocketAddr) -> Result<Self, handshake::HandshakeError> {
         let mut stream = TcpStream::connect(to).await?;
-        let hello = Hello { kind: Kind::Client, cluster: None, formats: Formats::SPOKEN };
+        let (kind, formats) = (Kind::Client, Formats::SPOKEN);
+        let hello = Hello { kind, cluster: None, formats, layout: None };
         let welcome = handshake::greet(&mut stream, &hello, PATIENCE).await?;
         let transport = Frames::of_dialler(welcome.format).over(stream);
         Ok(Self(ClientApiClient::new(Config::default(), transport).spawn()))

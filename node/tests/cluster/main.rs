@@ -6,10 +6,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cartwheel_client::handshake::{self, HandshakeError, Hello, Kind};
 use cartwheel_client::service::RequestError;
-use cartwheel_node::{EngineKind, Node, NodeError, Options};
+use cartwheel_node::{ClusterFile, EngineKind, Node, NodeError, Options, StoreError};
+use cartwheel_protocol::format::Formats;
+use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::key::Partitions;
 use cartwheel_protocol::request::{Refusal, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use self::cluster::{Client, Cluster, PATIENCE, add, cancel, get, get_local, put};
 
@@ -175,6 +180,69 @@ async fn a_store_that_is_in_use_or_of_no_member_is_refused() {
 }
 
 #[tokio::test]
+async fn an_edited_cluster_file_is_refused_until_it_is_as_it_was() {
+    let mut cluster = Cluster::start(1, EngineKind::Sled).await;
+    cluster.kill(0).await;
+    let file = cluster.configs[0].cluster.clone();
+    let text = std::fs::read_to_string(&file).expect("the cluster file");
+    let stranger = "  { id = \"n9\", name = \"n9\", address = \"127.0.0.1:9\" },\n]";
+    for edited in [
+        text.replace("partitions = 1024", "partitions = 2048"),
+        text.replace("weight = 1", "weight = 2"),
+        text.replace("\n]", &format!("\n{stranger}")),
+    ] {
+        assert_ne!(edited, text);
+        std::fs::write(&file, &edited).expect("the file is ours");
+        let error = cluster.restart(0).await.expect_err("the file was edited");
+        assert!(matches!(&error, NodeError::Store(StoreError::OtherLayout { .. })), "{error}");
+        assert!(error.is_configuration() && error.to_string().contains("was edited"), "{error}");
+    }
+    std::fs::write(&file, &text).expect("the file is ours");
+    cluster.restart(0).await.expect("it is as it was");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_before_the_node_serves_pins_nothing() {
+    let cluster = Cluster::start(1, EngineKind::Sled).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, file) = (folder.path().join("data"), folder.path().join("cluster.toml"));
+    cartwheel_node::format_store(&data, "n9").expect("a new store");
+    let mut config = cluster.configs[0].clone();
+    (config.data, config.cluster) = (data.clone(), file.clone());
+    let text = std::fs::read_to_string(&cluster.configs[0].cluster).expect("the cluster file");
+    std::fs::write(&file, &text).expect("a file");
+    let error = Node::start(config.clone(), Options::default()).await.err().expect("no member");
+    let NodeError::NotMember { line, .. } = &error else { panic!("{error}") };
+    // As the message says, and then at a port that is taken.
+    let added = text.replace("\n]", &format!("\n  {line},\n]"));
+    std::fs::write(&file, &added).expect("a file");
+    let error = Node::start(config.clone(), Options::default()).await.err().expect("a taken port");
+    assert!(matches!(error, NodeError::Listen { .. }), "{error}");
+    std::fs::write(&file, added.replace("weight = 1", "weight = 3")).expect("a file");
+    config.listen.set_port(0);
+    Node::start(config, Options::default()).await.expect("nothing was pinned").kill().await;
+}
+
+#[tokio::test]
+async fn a_peer_with_another_cluster_file_is_refused_by_the_layout_of_this_nodes() {
+    let cluster = Cluster::start(1, EngineKind::Memory).await;
+    let file = ClusterFile::read(&cluster.configs[0].cluster).expect("the cluster file");
+    let ours = file.layout().expect("a layout").hash();
+    let edited = ClusterFile { partitions: Partitions::new(2).expect("a power of two"), ..file };
+    let theirs = Some(edited.layout().expect("a layout").hash());
+    let mut stream = TcpStream::connect(cluster.node(0).address()).await.expect("it listens");
+    let kind = Kind::Peer { node: NodeId(9), address: "127.0.0.1:9".to_owned() };
+    let (cluster, formats) = (Some(edited.cluster), Formats::SPOKEN);
+    let hello = Hello { kind, cluster, formats, layout: theirs };
+    match handshake::greet(&mut stream, &hello, PATIENCE).await {
+        Err(HandshakeError::Refused(refused)) => {
+            assert_eq!(refused, handshake::Refused::OtherLayout { ours, theirs });
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn status_says_who_the_node_is_and_how_it_is() {
     let cluster = Cluster::start(2, EngineKind::Memory).await;
     let status = cluster.node(0).status();
@@ -190,7 +258,7 @@ async fn status_says_who_the_node_is_and_how_it_is() {
 
 /// The page at `path`, headers included.
 async fn page(address: std::net::SocketAddr, path: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("HTTP is served");
+    let mut stream = TcpStream::connect(address).await.expect("HTTP is served");
     let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await.expect("a request");
     let mut text = String::new();
