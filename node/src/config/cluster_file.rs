@@ -290,8 +290,12 @@ impl RawBucket {
             },
             spread: match self.spread.as_deref() {
                 None | Some("node") => Spread::Node,
-                Some("zone") => Spread::Zone,
-                Some(other) => return Err(ConfigError::field(of("spread"), other, "node or zone")),
+                // A layout can spread copies over zones, but w=2 could be two copies in one of them (rule Q3).
+                Some("zone") => {
+                    let allowed = "node: quorums do not count zones yet";
+                    return Err(ConfigError::field(of("spread"), "zone", allowed));
+                }
+                Some(other) => return Err(ConfigError::field(of("spread"), other, "node")),
             },
             strict_r: self.strict_r.unwrap_or(majorities.strict_r),
             strict_w: self.strict_w.unwrap_or(majorities.strict_w),
@@ -368,6 +372,11 @@ mod tests {
             ((":7403", ""), "address of n3 \"quoted\" is 127.0.0.1; allowed is host:port"),
             (("\"register\"", "\"box\""), "kind of bucket last-write-wins is box; allowed is"),
             (("r = 2", "r = 4"), "r is 4; allowed is 1 to n"),
+            (
+                ("\"node\"", "\"zone\""),
+                "spread of bucket last-write-wins is zone; allowed is node: quorums do not count zones",
+            ),
+            (("\"node\"", "\"rack\""), "spread of bucket last-write-wins is rack; allowed is node"),
             (("zone =", "zoned ="), "zoned"),
             (("\"nffffffffffffffff\"", "\"na\""), "na is a member already"),
         ];
