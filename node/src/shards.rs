@@ -162,7 +162,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::engine::{Batch, EngineError, MemoryEngine};
+    use crate::engine::{Batch, EngineError, Entry, MemoryEngine};
     use crate::membership::evidence;
     use crate::peers::ShardOutbound;
 
@@ -349,7 +349,7 @@ mod tests {
             from: &[u8],
             until: Option<&[u8]>,
             limit: usize,
-        ) -> Result<Vec<(bytes::Bytes, bytes::Bytes)>, EngineError> {
+        ) -> Result<Vec<Entry>, EngineError> {
             self.0.scan(from, until, limit)
         }
 

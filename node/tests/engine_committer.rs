@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cartwheel_node::committer::{
     Commit, Committer, Config, ShardId, Stopped, Watermarks, durable_step,
 };
-use cartwheel_node::engine::{Batch, Engine, EngineError, MemoryEngine};
+use cartwheel_node::engine::{Batch, Engine, EngineError, Entry, MemoryEngine};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -40,7 +40,7 @@ impl Engine for Held {
         from: &[u8],
         until: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+    ) -> Result<Vec<Entry>, EngineError> {
         self.memory.scan(from, until, limit)
     }
 

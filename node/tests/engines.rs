@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use cartwheel_node::engine::{Batch, Engine, EngineError, MemoryEngine, Options, SledEngine};
+use cartwheel_node::engine::{
+    Batch, Engine, EngineError, MemoryEngine, Options, SledEngine, Unreadable,
+};
 
 /// Runs `test` on an empty store of each engine.
 fn on_each_engine(test: impl Fn(&dyn Engine)) {
@@ -79,7 +81,7 @@ fn values_of_every_size_come_back_whole_and_leave_nothing_behind() {
             put(engine, &[("k", Some(&value)), ("l", Some(b"next"))]);
             assert_eq!(engine.read(b"k").unwrap().unwrap(), value, "{size} bytes");
             let page = engine.scan(b"", None, 9).unwrap();
-            assert_eq!(page, [(bytes("k"), bytes(value)), (bytes("l"), bytes("next"))]);
+            assert_eq!(page, [(bytes("k"), Ok(bytes(value))), (bytes("l"), Ok(bytes("next")))]);
         }
         put(engine, &[("k", None), ("l", None)]);
         assert_eq!(engine.read(b"k").unwrap(), None);
@@ -105,6 +107,35 @@ fn no_piece_of_a_removed_value_stays_in_sled() {
         .unwrap();
     assert_eq!(db.len(), 0);
     assert_eq!(fs::read_dir(folder.path().join("store/blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_scan_goes_on_behind_values_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    put(&engine, &["a", "b", "d"].map(|key| (key, Some(b"v".as_ref()))));
+    put(&engine, &[("c", Some(&[7; 200_000]))]);
+    drop(engine);
+    let path = folder.path().join("store");
+    let db = sled::Config::new().path(&path).segment_size(16 * 1024 * 1024).open().unwrap();
+    // A head of no known kind, and a value without its second piece.
+    db.insert(b"\0b", &[9]).unwrap();
+    assert!(db.remove(b"\x01\0\x01c\0\0\0\x01").unwrap().is_some());
+    db.flush().unwrap();
+    drop(db);
+    let engine = open(folder.path());
+    for limit in 1..=5 {
+        let page = engine.scan(b"", None, limit).unwrap();
+        let is_read = |(key, value): (Bytes, Result<Bytes, Unreadable>)| (key, value.is_ok());
+        let found: Vec<_> = page.into_iter().map(is_read).collect();
+        let all = [("a", true), ("b", false), ("c", false), ("d", true)];
+        assert_eq!(
+            found,
+            all[..limit.min(4)].iter().map(|(k, ok)| (bytes(k), *ok)).collect::<Vec<_>>()
+        );
+    }
+    assert!(matches!(engine.read(b"b"), Err(EngineError::Damaged(_))));
+    assert!(matches!(engine.read(b"c"), Err(EngineError::Damaged(_))));
 }
 
 #[test]
@@ -134,7 +165,7 @@ fn an_engine_agrees_with_a_map_over_many_commits_and_restarts() {
             }
             engine.commit(batch).unwrap();
         }
-        let all: Vec<_> = map.clone().into_iter().collect();
+        let all: Vec<_> = map.clone().into_iter().map(|(key, value)| (key, Ok(value))).collect();
         assert!(!all.is_empty());
         assert_eq!(engine.scan(b"", None, usize::MAX).unwrap(), all);
         for number in 0..200 {
@@ -159,7 +190,7 @@ fn readers_never_see_half_of_a_value_in_pieces() {
             while !done.load(std::sync::atomic::Ordering::Acquire) {
                 let page = engine.scan(b"", None, 2).unwrap();
                 let read = engine.read(b"k").unwrap();
-                for value in page.into_iter().map(|(_, value)| value).chain(read) {
+                for value in page.into_iter().map(|(_, value)| value.unwrap()).chain(read) {
                     assert!(value.iter().all(|byte| *byte == value[0]), "two values in one");
                     let round = usize::from(value[0]);
                     let size = if round % 3 == 0 { 10 } else { 70_000 + 3000 * round };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cartwheel_node::committer::{Commit, ShardId, Wake, Watermarks, commit_round};
-use cartwheel_node::engine::{Batch, Engine, EngineError};
+use cartwheel_node::engine::{Batch, Engine, EngineError, Entry};
 use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 
@@ -24,12 +24,7 @@ impl Engine for Disk {
         Ok(None)
     }
 
-    fn scan(
-        &self,
-        _: &[u8],
-        _: Option<&[u8]>,
-        _: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Entry>, EngineError> {
         Ok(Vec::new())
     }
 

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::{Batch, Engine, EngineError};
+use super::{Batch, Engine, EngineError, Entry};
 
 /// An [`Engine`] whose disk is this process's memory: a commit survives until the value is dropped.
 #[derive(Debug, Default)]
@@ -33,13 +33,14 @@ impl Engine for MemoryEngine {
         from: &[u8],
         until: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+    ) -> Result<Vec<Entry>, EngineError> {
         if until.is_some_and(|until| until <= from) {
             return Ok(Vec::new());
         }
         let range = (Bound::Included(from), until.map_or(Bound::Unbounded, Bound::Excluded));
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(map.range::<[u8], _>(range).take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
+        let entries = map.range::<[u8], _>(range).take(limit);
+        Ok(entries.map(|(key, value)| (key.clone(), Ok(value.clone()))).collect())
     }
 
     fn commit(&self, batch: Batch) -> Result<(), EngineError> {

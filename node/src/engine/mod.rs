@@ -36,17 +36,18 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Damaged`] when the engine knows that there is a value and cannot give it.
     fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
-    /// At most `limit` pairs in the order of their keys, from `from` on (inclusive) and, when given, up to
-    /// `until` (exclusive). Each pair is of some moment during the call; the page is no snapshot.
+    /// The first `limit` entries in the order of their keys, from `from` on (inclusive) and, when given, up
+    /// to `until` (exclusive); fewer only where there are no more. Each entry is of some moment during the
+    /// call; the page is no snapshot. A value that cannot be read ends nothing: its entry says so.
     ///
     /// # Errors
-    /// As [`Engine::read`].
+    /// [`EngineError::Damaged`] when the engine cannot even say which keys there are.
     fn scan(
         &self,
         from: &[u8],
         until: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, EngineError>;
+    ) -> Result<Vec<Entry>, EngineError>;
 
     /// Applies all of `batch` or nothing of it, and returns when it survives a power loss. So do, then,
     /// all batches before it.
@@ -69,6 +70,14 @@ pub trait Engine: Send + Sync + 'static {
     /// When the file system does not say.
     fn free_bytes(&self) -> Result<u64, EngineError>;
 }
+
+/// A key and its value, or why that cannot be read.
+pub type Entry = (Bytes, Result<Bytes, Unreadable>);
+
+/// There is a value and the engine cannot give it: the text says why.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
 
 /// What one commit writes: for each key a value, or `None` to remove the key. A later write of a key
 /// replaces an earlier one.

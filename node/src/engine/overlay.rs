@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, Entry};
 use crate::committer::{Commit, ShardId};
 
 /// The uncommitted writes of one shard over an [`Engine`].
@@ -60,13 +60,13 @@ impl Overlay {
         from: &[u8],
         until: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+    ) -> Result<Vec<Entry>, EngineError> {
         if limit == 0 || until.is_some_and(|until| until <= from) {
             return Ok(Vec::new());
         }
         let range = (Bound::Included(from), until.map_or(Bound::Unbounded, Bound::Excluded));
         let mut over = self.newest.range::<[u8], _>(range).peekable();
-        let mut found: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut found: Vec<Entry> = Vec::new();
         let mut from = Bytes::copy_from_slice(from);
         loop {
             let page = self.engine.scan(&from, until, limit - found.len())?;
@@ -75,10 +75,10 @@ impl Overlay {
             let next = page.last().map(|(key, _)| Bytes::from([key.as_ref(), &[0]].concat()));
             for (key, value) in page {
                 while let Some((above, written)) = over.next_if(|(above, _)| **above < key) {
-                    found.extend(pair(above, written));
+                    found.extend(entry(above, written));
                 }
                 match over.next_if(|(above, _)| **above == key) {
-                    Some((above, written)) => found.extend(pair(above, written)),
+                    Some((above, written)) => found.extend(entry(above, written)),
                     None => found.push((key, value)),
                 }
                 if found.len() >= limit {
@@ -91,7 +91,7 @@ impl Overlay {
                 Some(_) | None => break,
             }
         }
-        found.extend(over.filter_map(|(key, written)| pair(key, written)));
+        found.extend(over.filter_map(|(key, written)| entry(key, written)));
         found.truncate(limit);
         Ok(found)
     }
@@ -145,9 +145,9 @@ impl Overlay {
     }
 }
 
-/// The pair that a write shows, `None` where it removes.
-fn pair(key: &Bytes, (_, value): &(u64, Option<Bytes>)) -> Option<(Bytes, Bytes)> {
-    value.as_ref().map(|value| (key.clone(), value.clone()))
+/// The entry that a write shows, `None` where it removes.
+fn entry(key: &Bytes, (_, value): &(u64, Option<Bytes>)) -> Option<Entry> {
+    value.as_ref().map(|value| (key.clone(), Ok(value.clone())))
 }
 
 #[cfg(test)]
@@ -227,10 +227,10 @@ mod tests {
         }
         let all = [("a", 1), ("c", 1), ("e", 1), ("h", 0), ("i", 1)];
         for (from, until) in [("", None), ("b", None), ("b", Some("h")), ("c", Some("i"))] {
-            let within: Vec<(Bytes, Bytes)> = all
+            let within: Vec<Entry> = all
                 .iter()
                 .filter(|(key, _)| *key >= from && until.is_none_or(|until| *key < until))
-                .map(|(key, over)| (bytes(key), bytes(["engine", "overlay"][*over])))
+                .map(|(key, over)| (bytes(key), Ok(bytes(["engine", "overlay"][*over]))))
                 .collect();
             for limit in 0..7 {
                 let page = overlay

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::pieces::{self, Head};
 use super::sled_folder::{self, LOG_FILE};
-use super::{Batch, Engine, EngineError};
+use super::{Batch, Engine, EngineError, Entry, Unreadable};
 
 /// How a [`SledEngine`] is opened.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl Engine for SledEngine {
         from: &[u8],
         until: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+    ) -> Result<Vec<Entry>, EngineError> {
         if until.is_some_and(|until| until <= from) {
             return Ok(Vec::new());
         }
@@ -155,11 +155,18 @@ impl Engine for SledEngine {
             }
             let (head_key, entry) = pair?;
             let key = Bytes::copy_from_slice(pieces::key_of(&head_key));
-            let value = match Head::parse(&entry)? {
-                Head::Whole(value) => Some(value),
-                Head::Cut(_) => self.read_cut(&key)?,
+            let value = match Head::parse(&entry) {
+                Ok(Head::Whole(value)) => Ok(Some(value)),
+                Ok(Head::Cut(_)) => self.read_cut(&key),
+                Err(error) => Err(error),
             };
-            page.extend(value.map(|value| (key, value)));
+            match value {
+                Ok(Some(value)) => page.push((key, Ok(value))),
+                // It was removed meanwhile.
+                Ok(None) => {}
+                Err(EngineError::Damaged(reason)) => page.push((key, Err(Unreadable(reason)))),
+                Err(error) => return Err(error),
+            }
         }
         Ok(page)
     }

@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use cartwheel_protocol::format::v1;
-use cartwheel_protocol::key::{Partition, RecordKey};
+use cartwheel_protocol::key::{Partition, Partitions, RecordKey};
 use cartwheel_protocol::record::{Record, Storage, Stored};
 use metrics::Counter;
 
 use crate::committer::{Commit, STEP_PREFIX, ShardId};
-use crate::engine::{EngineError, Overlay, checksum};
+use crate::engine::{EngineError, Entry, Overlay, Unreadable, checksum};
 
 /// First byte of the keys of records in the engine.
 const RECORDS: u8 = 0x10;
@@ -107,18 +107,46 @@ impl ShardStorage {
         }
     }
 
-    /// A page of the engine. The engine cannot say which entry it cannot read, nor pass over it: there the
-    /// scan ends, loudly.
-    fn page(&self, from: &[u8], limit: usize) -> Vec<(Bytes, Bytes)> {
-        match self.overlay.scan(from, Some(RECORDS_END), limit) {
-            Ok(page) => page,
-            Err(EngineError::Damaged(_)) if limit > 1 => self.page(from, 1),
-            Err(EngineError::Damaged(reason)) => {
-                self.note_damage(from, &reason);
-                Vec::new()
+    /// Opens the entries of a page up to the first of another shard. Says from where to go on; `None` at the
+    /// end of the store.
+    fn take_own(
+        &self,
+        page: Vec<Entry>,
+        asked: usize,
+        found: &mut Vec<(RecordKey, Stored)>,
+    ) -> Option<Bytes> {
+        let last = page.last().filter(|_| page.len() >= asked);
+        let after = last.map(|(last, _)| Bytes::from([last.as_ref(), &[0]].concat()));
+        for (bytes, value) in page {
+            let key = match v1::parse_record_key(&bytes[1..]) {
+                Ok(key) => key,
+                Err(error) => {
+                    self.note_damage(&bytes, &error.to_string());
+                    continue;
+                }
+            };
+            if !self.is_own(key.partition) {
+                return Some(engine_key(&RecordKey::start_of(self.next_own(key.partition))));
             }
-            Err(error) => fail_stop(&error),
+            let stored = match value {
+                Ok(sealed) => self.open(&bytes, &sealed),
+                Err(Unreadable(reason)) => {
+                    self.note_damage(&bytes, &reason);
+                    Stored::Damaged
+                }
+            };
+            found.push((key, stored));
         }
+        after
+    }
+
+    /// Where to go on when the engine cannot say which entries begin at `from`: at the next partition. What
+    /// this one has behind `from` is passed over, loudly; reads of its keys answer for themselves.
+    fn pass_over(&self, from: &Bytes, reason: &str) -> Option<Bytes> {
+        self.note_damage(from, reason);
+        let partition = from.get(1..)?.first_chunk::<4>()?;
+        let next = self.next_own(Partition(u32::from_be_bytes(*partition)));
+        (next.0 < Partitions::MAX).then(|| engine_key(&RecordKey::start_of(next)))
     }
 }
 
@@ -146,37 +174,26 @@ impl Storage for ShardStorage {
     }
 
     fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
-        let mut found = Vec::new();
-        let mut from = if self.is_own(from.partition) {
+        let start = if self.is_own(from.partition) {
             engine_key(from)
         } else {
             engine_key(&RecordKey::start_of(self.next_own(from.partition)))
         };
-        'pages: while found.len() < limit {
-            let asked = limit - found.len();
-            let page = self.page(&from, asked);
-            let is_last = page.len() < asked;
-            let Some((last, _)) = page.last() else { break };
-            let next = Bytes::from([last.as_ref(), &[0]].concat());
-            for (bytes, sealed) in page {
-                let key = match v1::parse_record_key(&bytes[1..]) {
-                    Ok(key) => key,
-                    Err(error) => {
-                        self.note_damage(&bytes, &error.to_string());
-                        continue;
-                    }
-                };
-                if !self.is_own(key.partition) {
-                    from = engine_key(&RecordKey::start_of(self.next_own(key.partition)));
-                    continue 'pages;
+        let (mut found, mut next, mut one_by_one) = (Vec::new(), Some(start), false);
+        while let Some(from) = next.filter(|_| found.len() < limit) {
+            let asked = if one_by_one { 1 } else { limit - found.len() };
+            next = match self.overlay.scan(&from, Some(RECORDS_END), asked) {
+                Ok(page) => self.take_own(page, asked, &mut found),
+                Err(EngineError::Damaged(_)) if asked > 1 => {
+                    one_by_one = true;
+                    Some(from)
                 }
-                let stored = self.open(&bytes, &sealed);
-                found.push((key, stored));
-            }
-            if is_last {
-                break;
-            }
-            from = next;
+                Err(EngineError::Damaged(reason)) => {
+                    one_by_one = false;
+                    self.pass_over(&from, &reason)
+                }
+                Err(error) => fail_stop(&error),
+            };
         }
         found
     }
@@ -220,7 +237,7 @@ mod tests {
         Record { own: Some(own), owed, ..Record::default() }
     }
 
-    fn storage(engine: &Arc<MemoryEngine>, shard: u16) -> ShardStorage {
+    fn storage<E: Engine>(engine: &Arc<E>, shard: u16) -> ShardStorage {
         let overlay = Overlay::new(engine.clone(), ShardId(shard), 0);
         ShardStorage::new(overlay, ShardId(shard), SHARDS, Counter::noop())
     }
@@ -304,6 +321,94 @@ mod tests {
         let from_within = shards[1].scan(&key(4, "b"), 3);
         assert_eq!(from_within.first().map(|(key, _)| key.clone()), Some(key(4, "b")));
         assert_eq!(shards[1].scan(&key(11, "x"), 5), []);
+    }
+
+    /// Memory with one value that cannot be read, or where not even the keys from it on can.
+    struct Broken {
+        memory: MemoryEngine,
+        value_of: Option<Bytes>,
+        keys_at: Option<Bytes>,
+    }
+
+    impl Engine for Broken {
+        fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+            self.memory.read(key)
+        }
+
+        fn scan(
+            &self,
+            from: &[u8],
+            until: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<Vec<Entry>, EngineError> {
+            let mut page = self.memory.scan(from, until, limit)?;
+            if page.iter().any(|(key, _)| Some(key) == self.keys_at.as_ref()) {
+                return Err(EngineError::Damaged("a page".to_owned()));
+            }
+            for (key, value) in &mut page {
+                if Some(&*key) == self.value_of.as_ref() {
+                    *value = Err(Unreadable("a value".to_owned()));
+                }
+            }
+            Ok(page)
+        }
+
+        fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+            self.memory.commit(batch)
+        }
+
+        fn size_bytes(&self) -> Result<u64, EngineError> {
+            self.memory.size_bytes()
+        }
+
+        fn free_bytes(&self) -> Result<u64, EngineError> {
+            self.memory.free_bytes()
+        }
+    }
+
+    /// Partitions 1 and 4 of shard 1 with keys a, b and c each, in an engine that is broken so.
+    fn broken(value_of: Option<&RecordKey>, keys_at: Option<&RecordKey>) -> Arc<Broken> {
+        let memory = Arc::new(MemoryEngine::new());
+        let mut shard = storage(&memory, 1);
+        for partition in [1, 4] {
+            for name in ["a", "b", "c"] {
+                shard.write(key(partition, name), Some(record(1)));
+                commit(&memory, &mut shard);
+            }
+        }
+        drop(shard);
+        let memory = Arc::into_inner(memory).expect("the shard is gone");
+        let (value_of, keys_at) = (value_of.map(engine_key), keys_at.map(engine_key));
+        Arc::new(Broken { memory, value_of, keys_at })
+    }
+
+    fn found(engine: &Arc<Broken>, limit: usize) -> Vec<(RecordKey, bool)> {
+        let page = storage(engine, 1).scan(&key(1, ""), limit);
+        page.into_iter().map(|(key, stored)| (key, stored != Stored::Damaged)).collect()
+    }
+
+    #[test]
+    fn a_scan_shows_a_value_that_cannot_be_read_as_damaged_and_goes_on() {
+        for broken_name in ["a", "b", "c"] {
+            let engine = broken(Some(&key(1, broken_name)), None);
+            let all = [(1, "a"), (1, "b"), (1, "c"), (4, "a"), (4, "b"), (4, "c")].map(
+                |(partition, name)| (key(partition, name), (partition, name) != (1, broken_name)),
+            );
+            for limit in 1..=7 {
+                assert_eq!(found(&engine, limit), all[..limit.min(6)], "{broken_name}, {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_scan_goes_on_at_the_next_partition_where_the_keys_cannot_be_read() {
+        let engine = broken(None, Some(&key(1, "b")));
+        let all = [(1, "a"), (4, "a"), (4, "b"), (4, "c")].map(|(p, name)| (key(p, name), true));
+        for limit in 1..=5 {
+            assert_eq!(found(&engine, limit), all[..limit.min(4)], "{limit}");
+        }
+        let engine = broken(None, Some(&key(4, "c")));
+        assert_eq!(found(&engine, 9).len(), 5, "at the end of the store too");
     }
 
     #[test]

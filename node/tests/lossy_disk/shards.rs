@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cartwheel_node::committer::{
     CommitSender, Committer, Config, ShardId, Watermarks, durable_step,
 };
-use cartwheel_node::engine::{Engine, Options, Overlay, SledEngine, checksum};
+use cartwheel_node::engine::{Engine, Options, Overlay, SledEngine, Unreadable, checksum};
 
 use crate::disk::LossyDisks;
 use crate::random::Random;
@@ -142,7 +142,13 @@ impl<'a> Lives<'a> {
             let pairs = engine
                 .scan(&from, Some(&until), usize::MAX)
                 .map_err(|error| format!("{shard}: {error}"))?;
-            if !pairs.iter().map(|(k, v)| (k, v)).eq(&known.contents) {
+            let entry = |(key, value)| Ok::<_, Unreadable>((key, value?));
+            let pairs: Contents = pairs
+                .into_iter()
+                .map(entry)
+                .collect::<Result<_, _>>()
+                .map_err(|error| format!("{shard}: {error}"))?;
+            if pairs != known.contents {
                 return Err(format!("{shard} differs from its steps up to {found}"));
             }
         }
