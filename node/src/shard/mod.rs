@@ -1,7 +1,8 @@
 //! A shard: one thread with one replica over its own partitions.
 //!
-//! A turn is: wait for something, fire the timers that are due, take what waits in the inbox (at most
-//! [`TURN_INPUTS`]), then send to peers and hand the steps to the committer. Each input is one step of the
+//! A turn is: wait for something, take what waits in the inbox (at most [`TURN_INPUTS`]), fire the timers
+//! that are due, then send to peers and hand the steps to the committer. The inbox comes first because a
+//! thread that was held up finds its timers due and the answers that they wait for queued. Each input is one step of the
 //! replica and one batch of the store; only the hand-over is shared. All waiting is in [`Shard::run`], all
 //! change in [`Shard::step`].
 //!
@@ -129,17 +130,8 @@ impl<O: Outbound> Shard<O> {
     /// Everything that is due and waits; what follows from it leaves at the end.
     fn turn(&mut self, first: Option<Delivery>) -> Turn {
         let mut inputs = 0;
-        // What a step of this loop sets to "now" fires in the next turn.
-        let due = self.timers.next().filter(|at| *at <= self.now);
-        if due.is_some() {
-            let timers: Vec<_> = std::iter::from_fn(|| self.timers.take_due(self.now)).collect();
-            for timer in timers {
-                self.step(Input::Timeout(timer));
-                inputs += 1;
-            }
-        }
         let mut goes_on = Turn::GoOn;
-        let mut next = first;
+        let mut next = first.or_else(|| self.parts.outlet.receive_more());
         while let Some(delivery) = next {
             match self.take(delivery) {
                 None => {
@@ -150,7 +142,23 @@ impl<O: Outbound> Shard<O> {
             }
             next = if inputs < TURN_INPUTS { self.parts.outlet.receive_more() } else { None };
         }
+        if goes_on == Turn::GoOn {
+            inputs += self.fire_due();
+        }
         if self.hand_over(inputs) == Turn::Stop { Turn::Stop } else { goes_on }
+    }
+
+    /// Fires what is due now, unless an earlier step of this loop cancels it or sets it again. What one of
+    /// them sets to "now" fires in the next turn.
+    fn fire_due(&mut self) -> usize {
+        let mut steps = 0;
+        for due in self.timers.due(self.now) {
+            if let Some(timer) = self.timers.take(due) {
+                self.step(Input::Timeout(timer));
+                steps += 1;
+            }
+        }
+        steps
     }
 
     /// One delivery; how many steps it was, `None` if it is the end.
@@ -264,3 +272,6 @@ pub(crate) fn stamp(request: &mut Request, now_us: u64) {
         | Operation::Change { .. } => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

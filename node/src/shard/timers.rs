@@ -34,15 +34,17 @@ impl Timers {
         self.queue.first().map(|(at, _)| *at)
     }
 
-    /// Takes the earliest timer that is due, and was due at `until` at the latest.
-    pub(crate) fn take_due(&mut self, until: Instant) -> Option<Timer> {
-        let (at, timer) = *self.queue.first()?;
-        if at > until {
-            return None;
-        }
-        self.queue.pop_first();
-        self.at.remove(&timer);
-        Some(timer)
+    /// The timers that are due at `until`, earliest first. Each is still set: see [`Timers::take`].
+    pub(crate) fn due(&self, until: Instant) -> Vec<(Instant, Timer)> {
+        self.queue.iter().take_while(|(at, _)| *at <= until).copied().collect()
+    }
+
+    /// Takes a timer if it is still set to that time: neither cancelled nor set again since.
+    pub(crate) fn take(&mut self, (at, timer): (Instant, Timer)) -> Option<Timer> {
+        self.queue.remove(&(at, timer)).then(|| {
+            self.at.remove(&timer);
+            timer
+        })
     }
 }
 
@@ -58,7 +60,7 @@ mod tests {
     }
 
     fn due(timers: &mut Timers, until: Instant) -> Vec<Timer> {
-        std::iter::from_fn(|| timers.take_due(until)).collect()
+        timers.due(until).into_iter().filter_map(|due| timers.take(due)).collect()
     }
 
     #[test]
@@ -90,6 +92,22 @@ mod tests {
         timers.cancel(deadline(1));
         timers.cancel(deadline(2));
         assert_eq!(due(&mut timers, now + Duration::from_secs(1)), []);
+    }
+
+    #[test]
+    fn what_is_cancelled_or_set_again_after_it_was_due_is_not_taken() {
+        let (mut timers, now) = (Timers::default(), Instant::now());
+        timers.set(now, deadline(1), 10);
+        timers.set(now, deadline(2), 20);
+        timers.set(now, Timer::Handoff, 30);
+        let later = now + Duration::from_secs(1);
+        let due = timers.due(later);
+        assert_eq!(due.len(), 3);
+        timers.cancel(deadline(1));
+        timers.set(later, deadline(2), 10);
+        let taken: Vec<Timer> = due.into_iter().filter_map(|due| timers.take(due)).collect();
+        assert_eq!(taken, [Timer::Handoff]);
+        assert_eq!(timers.next(), Some(later + Duration::from_millis(10)));
     }
 
     #[test]

@@ -1,0 +1,188 @@
+//! Shards driven turn by turn, at times of the test's choosing.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use cartwheel_protocol::Config as CoreConfig;
+use cartwheel_protocol::bucket::{Bucket, BucketName};
+use cartwheel_protocol::id::{AddId, ClusterId, Incarnation, PutId, Zone};
+use cartwheel_protocol::key::{Key, Partitions};
+use cartwheel_protocol::layout::{Layout, Member};
+use cartwheel_protocol::object::Addition;
+use cartwheel_protocol::view::View;
+use metrics::Counter;
+
+use super::*;
+use crate::committer::{self, Committer};
+use crate::engine::{Engine, MemoryEngine, Overlay};
+
+/// Long enough for every timer of a request to be due.
+const STALL: Duration = Duration::from_secs(60);
+/// How long a thread may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What left a shard.
+#[derive(Clone, Default)]
+struct Left(Arc<Mutex<(Vec<(NodeId, Message)>, Vec<Fact>)>>);
+
+impl Outbound for Left {
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.0.lock().expect("nobody panicked").0.push((to, message));
+    }
+
+    fn flush(&mut self) {}
+
+    fn report(&mut self, fact: Fact) {
+        self.0.lock().expect("nobody panicked").1.push(fact);
+    }
+}
+
+/// The only shard of one node.
+struct One {
+    shard: Shard<Left>,
+    inbox: Inbox,
+    left: Left,
+    _committer: Committer,
+}
+
+fn view(nodes: u64) -> Arc<View> {
+    let member = |id: u64| Member {
+        id: NodeId(id),
+        name: format!("n{id}").into(),
+        address: "nowhere:1".into(),
+        zone: Zone("z1".into()),
+        weight: 1,
+    };
+    let partitions = Partitions::new(16).expect("a power of two");
+    let layout = Layout::form((1..=nodes).map(member), partitions, Bucket::built_in());
+    Arc::new(View::new(Arc::new(layout.expect("a layout"))))
+}
+
+impl One {
+    fn new(id: u64, view: &Arc<View>) -> Self {
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+        let (inbox, outlet) = inbox(64, 64);
+        let watermarks = Arc::new(Watermarks::new(&[0], Box::new(|_, _| {})));
+        let limits = committer::Config::default();
+        let failed = Box::new(|error| panic!("the committer failed: {error}"));
+        let committer = Committer::spawn(engine.clone(), watermarks.clone(), limits, failed);
+        let committer = committer.expect("a thread");
+        let core = Arc::new(CoreConfig::new(ClusterId(1)));
+        let left = Left::default();
+        let overlay = Overlay::new(engine, ShardId(0), 0);
+        let shard = Shard::new(Parts {
+            id: ShardId(0),
+            shards: 1,
+            replica: Replica::new(NodeId(id), Incarnation(id), core),
+            storage: ShardStorage::new(overlay, ShardId(0), 1, Counter::noop()),
+            outlet,
+            watermarks,
+            commits: committer.sender(),
+            outbound: left.clone(),
+            status: Arc::default(),
+            metrics: ShardMetrics::new(),
+        });
+        let mut this = Self { shard, inbox, left, _committer: committer };
+        this.give(Delivery::View(view.clone()));
+        this
+    }
+
+    /// One turn with this delivery, which no gate counts.
+    fn give(&mut self, delivery: Delivery) {
+        self.inbox.control(delivery).expect("it takes everything");
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        assert_eq!(self.shard.turn(None), Turn::GoOn);
+    }
+
+    fn ask(&mut self, request: Request) -> oneshot::Receiver<Response> {
+        let (reply, hears) = oneshot::channel();
+        self.inbox.request(request, reply).expect("there is room");
+        self.turn();
+        hears
+    }
+
+    /// Waits until everything written is durable, and tells the shard.
+    fn sync(&mut self) {
+        let began = Instant::now();
+        while let Some((step, _)) = self.shard.tickets.front() {
+            let step = *step;
+            assert!(began.elapsed() < PATIENCE, "step {step} is not durable");
+            std::thread::yield_now();
+            self.give(Delivery::Durable);
+        }
+    }
+
+    fn sent(&self) -> Vec<(NodeId, Message)> {
+        std::mem::take(&mut self.left.0.lock().expect("nobody panicked").0)
+    }
+
+    fn reported(&self) -> Vec<Fact> {
+        std::mem::take(&mut self.left.0.lock().expect("nobody panicked").1)
+    }
+}
+
+fn request(bucket: &str, name: &str, operation: Operation) -> Request {
+    let bucket = BucketName::new(bucket).expect("a name");
+    let key = Key::new(bucket, name.as_bytes());
+    Request { key, operation, quorum: None, strict: false, timeout_ms: 5_000 }
+}
+
+#[test]
+fn answers_that_wait_are_taken_before_timers_that_a_stall_made_due() {
+    let view = view(3);
+    let mut nodes: Vec<One> = (1..=3).map(|id| One::new(id, &view)).collect();
+    let put_id = PutId(7);
+    let operation =
+        Operation::Put { context: None, put_id, time_us: 0, value: b"v".as_slice().into() };
+    let mut hears = nodes[0].ask(request("default", "k", operation));
+    nodes[0].sync();
+    let copies = nodes[0].sent();
+    assert_eq!(copies.len(), 2, "one to each of the other owners");
+    for (to, copy) in copies {
+        let owner = &mut nodes[to.0 as usize - 1];
+        owner.inbox.messages(NodeId(1), vec![copy]).expect("there is room");
+        owner.turn();
+        owner.sync();
+        for (back, answer) in owner.sent() {
+            assert_eq!(back, NodeId(1));
+            nodes[0].inbox.messages(to, vec![answer]).expect("there is room");
+        }
+    }
+    nodes[0].reported();
+    assert!(hears.try_recv().is_err(), "the answers wait in the inbox");
+    nodes[0].shard.now += STALL;
+    nodes[0].turn();
+    let response = hears.try_recv().expect("an answer");
+    assert!(matches!(response, Response::Written { slots: 2.., .. }), "{response}");
+    let silent = |fact: &Fact| matches!(fact, Fact::Silent(_));
+    assert!(!nodes[0].reported().iter().any(silent), "nobody was silent");
+}
+
+#[test]
+fn a_timer_that_another_of_the_same_turn_set_again_does_not_fire() {
+    let view = view(5);
+    let layout = view.layout();
+    let bucket = BucketName::new("carts").expect("a name");
+    let is_foreign = |name: &String| {
+        let key = view.place(Key::new(bucket.clone(), name.as_bytes()));
+        !layout.owns(NodeId(1), key.partition, 3)
+    };
+    let name = (0..).map(|number| format!("k{number}")).find(is_foreign).expect("a foreign key");
+    let mut node = One::new(1, &view);
+    let add = Some(Addition { add_id: AddId(1), sku: "milk".into(), quantity: 1 });
+    let operation = Operation::Change { cancel: [].into(), add, context: None };
+    let mut hears = node.ask(request("carts", &name, operation));
+    assert_eq!(node.sent().len(), 1, "it is forwarded");
+    // Both its timers are due: the first takes it back and sets the second again.
+    node.shard.now += STALL;
+    node.turn();
+    assert!(node.sent().len() > 1, "it is coordinated here");
+    assert!(hears.try_recv().is_err(), "it has its full time");
+    node.shard.now += STALL;
+    node.turn();
+    let response = hears.try_recv().expect("its time is over");
+    assert!(matches!(response, Response::Refused(_)), "{response}");
+}
