@@ -281,8 +281,8 @@ fn view_in_order(count: usize, bucket: &Bucket) -> (Arc<View>, Vec<NodeId>) {
         let layout = Layout::form(members, one, [bucket.clone()]).expect("a tiny layout is valid");
         let view = View::new(Arc::new(layout));
         let partition = one.iter().next().expect("there is one partition");
-        let fallbacks = view.fallbacks(partition, bucket.n).iter();
-        if view.owners(partition, bucket.n).iter().chain(fallbacks).eq(&nodes) {
+        let fallbacks: Vec<NodeId> = view.fallbacks(partition, bucket.n).collect();
+        if view.owners(partition, bucket.n).iter().chain(&fallbacks).eq(&nodes) {
             return (Arc::new(view), nodes);
         }
     }

@@ -345,14 +345,14 @@ fn ask_fallback_to_hold<S: Storage>(
     bucket: &Bucket,
     unsuspected_only: bool,
 ) -> bool {
-    let candidates = env.view.fallbacks(put.key.partition, bucket.n);
-    let free = |node: &&NodeId| !put.has_asked(**node);
-    let trusted = candidates.iter().filter(free).find(|node| !env.is_suspected(**node));
-    let any = candidates.iter().find(free).filter(|_| !unsuspected_only);
+    let free = |node: &NodeId| !put.has_asked(*node);
+    let candidates = || env.view.fallbacks(put.key.partition, bucket.n).filter(free);
+    let trusted = candidates().find(|node| !env.is_suspected(*node));
+    let any = candidates().next().filter(|_| !unsuspected_only);
     if put.is_strict() {
         return false;
     }
-    let Some(node) = trusted.or(any).copied() else { return false };
+    let Some(node) = trusted.or(any) else { return false };
     put.ask(owner, node);
     if node != env.me {
         send_put(env, node, owner, id, put);
@@ -374,11 +374,11 @@ fn ask_fallback_to_read<S: Storage>(
     if !get.asks_fallbacks(env.config.rules) {
         return false;
     }
-    let candidates = env.view.fallbacks(get.key.partition, bucket.n);
-    let free = |node: &&NodeId| !get.fallbacks().contains(node);
-    let trusted = candidates.iter().filter(free).find(|node| !env.is_suspected(**node));
-    let any = candidates.iter().find(free).filter(|_| !unsuspected_only);
-    let Some(node) = trusted.or(any).copied() else { return false };
+    let free = |node: &NodeId| !get.fallbacks().contains(node);
+    let candidates = || env.view.fallbacks(get.key.partition, bucket.n).filter(free);
+    let trusted = candidates().find(|node| !env.is_suspected(*node));
+    let any = candidates().next().filter(|_| !unsuspected_only);
+    let Some(node) = trusted.or(any) else { return false };
     get.ask(node);
     if node == env.me {
         get.hear(node, answer(env, &get.key), env.view.id());

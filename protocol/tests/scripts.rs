@@ -121,7 +121,8 @@ impl Runner {
             named.collect::<String>()
         };
         let owners = names(cluster.view.owners(partition, setup.n));
-        let fallbacks = names(cluster.view.fallbacks(partition, setup.n));
+        let fallbacks: Vec<NodeId> = cluster.view.fallbacks(partition, setup.n).collect();
+        let fallbacks = names(&fallbacks);
         self.cluster = Some(cluster);
         Ok(format!("owners{owners}; fallbacks{fallbacks}\n"))
     }

@@ -29,9 +29,9 @@ pub struct Member {
 pub enum Command {
     /// A new member; it takes slots from the relatively most loaded.
     Join(Member),
-    /// A living member goes; its slots go to the relatively least loaded.
+    /// A living member goes; its slots go to the relatively least loaded. It drains.
     Leave(NodeId),
-    /// A dead member is taken out: the same layout as by `Leave`, but nobody waits for it.
+    /// A dead member is taken out: the same layout as by `Leave`. Should it come back, it drains.
     Remove(NodeId),
     /// A new node of the same zone takes a member's seats.
     Replace {
@@ -40,6 +40,9 @@ pub enum Command {
         /// The node that takes its seats.
         new: Member,
     },
+    /// A former member is drained, or its disk is lost for good: nobody waits for it any more, and what it
+    /// holds is refused from now on.
+    Forget(NodeId),
     /// A member's weight.
     Weight(NodeId, u32),
     /// A member's zone.
@@ -79,6 +82,7 @@ impl fmt::Display for Command {
             Self::Leave(id) => write!(f, "leave {id}"),
             Self::Remove(id) => write!(f, "remove {id}"),
             Self::Replace { old, new } => write!(f, "replace {old} by {new}"),
+            Self::Forget(id) => write!(f, "forget {id}"),
             Self::Weight(id, weight) => write!(f, "weight {id} {weight}"),
             Self::Zone(id, zone) => write!(f, "zone {id} {zone}"),
             Self::Address(id, address) => write!(f, "address {id} {address}"),

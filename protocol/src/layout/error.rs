@@ -21,6 +21,10 @@ pub enum LayoutError {
     AlreadyMember(NodeId),
     /// A command names a node that is no member.
     NotMember(NodeId),
+    /// A node joins that was a member before: an id never returns.
+    WasMember(NodeId),
+    /// `forget` names a node that is not draining.
+    NotDraining(NodeId),
     /// A member's weight is zero or above [`Member::MAX_WEIGHT`].
     Weight(NodeId, u32),
     /// `replace` with a node of another zone: inherited seats would not span the zones any more.
@@ -73,6 +77,10 @@ impl fmt::Display for LayoutError {
             Self::NoBuckets => f.write_str("no bucket; a layout needs one"),
             Self::AlreadyMember(id) => write!(f, "{id} is a member already"),
             Self::NotMember(id) => write!(f, "{id} is not a member"),
+            Self::WasMember(id) => {
+                write!(f, "{id} was a member before; format its store again, so that it is a new node")
+            }
+            Self::NotDraining(id) => write!(f, "{id} is not a former member that drains"),
             Self::Weight(id, weight) => {
                 write!(f, "weight of {id} is {weight}; allowed is 1 to {}", Member::MAX_WEIGHT)
             }

@@ -81,6 +81,8 @@ pub struct Layout {
     partitions: Partitions,
     /// By id.
     members: Arc<[Member]>,
+    /// Former members that may still hold the only copy of something, by id.
+    draining: Arc<[Member]>,
     /// By name.
     buckets: Arc<[Bucket]>,
     /// Owners for each partition: the largest `n` in use, or all members when they are fewer.
@@ -121,6 +123,17 @@ impl Layout {
     /// The member with this id.
     pub fn member(&self, id: NodeId) -> Option<&Member> {
         self.index_of(id).map(|index| &self.members[index])
+    }
+
+    /// Former members that are not yet known to have handed everything off, by id (rule H3). They own
+    /// nothing, take no requests and count nowhere; each is listed until it is drained or given up.
+    pub fn draining(&self) -> &[Member] {
+        &self.draining
+    }
+
+    /// Whether the node is a member, or a former one that drains: others are strangers here.
+    pub fn lists(&self, id: NodeId) -> bool {
+        self.member(id).is_some() || self.draining.binary_search_by(|m| m.id.cmp(&id)).is_ok()
     }
 
     /// All buckets, by name.
@@ -182,14 +195,16 @@ impl Layout {
     fn assemble(
         number: u64,
         partitions: Partitions,
-        members: Vec<Member>,
+        [members, draining]: [Vec<Member>; 2],
         buckets: Vec<Bucket>,
         width: u8,
         owners: Vec<u16>,
     ) -> Self {
-        let hash = fingerprint(number, partitions, &members, &buckets, width, &owners);
-        let (members, buckets, owners) = (members.into(), buckets.into(), owners.into());
-        Self { number, hash, partitions, members, buckets, width, owners }
+        let (members, draining) = (members.into(), draining.into());
+        let (buckets, owners) = (buckets.into(), owners.into());
+        let hash = LayoutHash(0);
+        let layout = Self { number, hash, partitions, members, draining, buckets, width, owners };
+        Self { hash: fingerprint(&layout), ..layout }
     }
 }
 
@@ -203,27 +218,23 @@ fn sizes_of(buckets: &[Bucket]) -> Vec<u8> {
 
 /// xxh3-128 over all fields in order: integers little-endian, texts and lists behind their length as
 /// eight bytes.
-fn fingerprint(
-    number: u64,
-    partitions: Partitions,
-    members: &[Member],
-    buckets: &[Bucket],
-    width: u8,
-    owners: &[u16],
-) -> LayoutHash {
+fn fingerprint(layout: &Layout) -> LayoutHash {
+    let Layout { number, hash: _, partitions, members, draining, buckets, width, owners } = layout;
     let mut hasher = Xxh3::new();
     hasher.update(&number.to_le_bytes());
     hasher.update(&partitions.count().to_le_bytes());
-    hasher.update(&(members.len() as u64).to_le_bytes());
-    for member in members {
-        hasher.update(&member.id.0.to_le_bytes());
-        for text in [&member.name, &member.address, &member.zone.0] {
-            update_text(&mut hasher, text);
+    for list in [members, draining] {
+        hasher.update(&(list.len() as u64).to_le_bytes());
+        for member in list.iter() {
+            hasher.update(&member.id.0.to_le_bytes());
+            for text in [&member.name, &member.address, &member.zone.0] {
+                update_text(&mut hasher, text);
+            }
+            hasher.update(&member.weight.to_le_bytes());
         }
-        hasher.update(&member.weight.to_le_bytes());
     }
     hasher.update(&(buckets.len() as u64).to_le_bytes());
-    for bucket in buckets {
+    for bucket in buckets.iter() {
         update_text(&mut hasher, bucket.name.as_str());
         let kind = match bucket.kind {
             Kind::Register => 0,
@@ -242,8 +253,8 @@ fn fingerprint(
         hasher.update(&quorums);
         hasher.update(&bucket.cancelled_bound.to_le_bytes());
     }
-    hasher.update(&[width]);
-    for owner in owners {
+    hasher.update(&[*width]);
+    for owner in owners.iter() {
         hasher.update(&owner.to_le_bytes());
     }
     LayoutHash(hasher.digest128())

@@ -19,7 +19,7 @@ impl Layout {
         partitions: Partitions,
         buckets: impl IntoIterator<Item = Bucket>,
     ) -> Result<Self, LayoutError> {
-        let empty = Self::assemble(0, partitions, Vec::new(), Vec::new(), 0, Vec::new());
+        let empty = Self::assemble(0, partitions, [Vec::new(), Vec::new()], Vec::new(), 0, Vec::new());
         let mut draft = Draft::of(&empty);
         for bucket in buckets {
             check(&bucket)?;
@@ -77,6 +77,7 @@ fn check(bucket: &Bucket) -> Result<(), LayoutError> {
 /// A layout in the making: members and buckets are final, seats are still those of the layout before.
 struct Draft {
     members: BTreeMap<NodeId, Member>,
+    draining: BTreeMap<NodeId, Member>,
     buckets: BTreeMap<BucketName, Bucket>,
     /// Who has the seats of a member of the layout before: itself, or who replaced it.
     heirs: BTreeMap<NodeId, NodeId>,
@@ -84,10 +85,11 @@ struct Draft {
 
 impl Draft {
     fn of(layout: &Layout) -> Self {
-        let members = layout.members.iter().map(|m| (m.id, m.clone())).collect();
+        let by_id = |list: &[Member]| list.iter().map(|m| (m.id, m.clone())).collect();
+        let (members, draining) = (by_id(&layout.members), by_id(&layout.draining));
         let buckets = layout.buckets.iter().map(|b| (b.name.clone(), b.clone())).collect();
         let heirs = layout.members.iter().map(|m| (m.id, m.id)).collect();
-        Self { members, buckets, heirs }
+        Self { members, draining, buckets, heirs }
     }
 
     fn apply(&mut self, command: &Command) -> Result<(), LayoutError> {
@@ -98,6 +100,9 @@ impl Draft {
                 self.heirs.retain(|_, heir| heir != id);
             }
             Command::Replace { old, new } => self.replace(*old, new)?,
+            Command::Forget(id) => {
+                self.draining.remove(id).ok_or(LayoutError::NotDraining(*id))?;
+            }
             Command::Weight(id, weight) => {
                 check_weight(*id, *weight)?;
                 self.member(*id)?.weight = *weight;
@@ -128,12 +133,17 @@ impl Draft {
         if self.members.contains_key(&member.id) {
             return Err(LayoutError::AlreadyMember(member.id));
         }
+        if self.draining.contains_key(&member.id) {
+            return Err(LayoutError::WasMember(member.id));
+        }
         self.members.insert(member.id, member);
         Ok(())
     }
 
     fn take_out(&mut self, id: NodeId) -> Result<Member, LayoutError> {
-        self.members.remove(&id).ok_or(LayoutError::NotMember(id))
+        let member = self.members.remove(&id).ok_or(LayoutError::NotMember(id))?;
+        self.draining.insert(id, member.clone());
+        Ok(member)
     }
 
     fn replace(&mut self, old: NodeId, new: &Member) -> Result<(), LayoutError> {
@@ -171,6 +181,7 @@ impl Draft {
             return Err(LayoutError::NoBuckets);
         }
         let members: Vec<Member> = self.members.into_values().collect();
+        let draining = self.draining.into_values().collect();
         let buckets: Vec<Bucket> = self.buckets.into_values().collect();
         let mut seats = seats_for(&members, before.partitions, &sizes_of(&buckets));
         keep_seats(&mut seats, &members, before, &self.heirs);
@@ -179,6 +190,7 @@ impl Draft {
         let width = seats.width() as u8;
         let (number, partitions) = (before.number + 1, before.partitions);
         let owners = seats.into_rows();
+        let members = [members, draining];
         let layout = Layout::assemble(number, partitions, members, buckets, width, owners);
         if !accept_loss {
             layout.check_zones(before.zones().len())?;

@@ -110,9 +110,21 @@ fn commands_of_one_step_follow_each_other() {
     let after = layout.step(&commands, false).expect("a layout");
     let only = step(&layout, Command::Replace { old: NodeId(2), new: plain(10) });
     assert_eq!(after, only);
-    // Who leaves and comes back in one step has lost its seats, and is a member like any other.
-    let again = layout.step(&[Command::Leave(NodeId(1)), Command::Join(plain(1))], false);
-    Ring::of_owners(&again.expect("a layout")).check_loads(3, 1.05).expect("balance");
+}
+
+#[test]
+fn an_id_never_returns_and_former_members_drain_until_they_are_forgotten() {
+    let left = step(&five(), Command::Leave(NodeId(1)));
+    assert_eq!(left.draining(), [plain(1)]);
+    let words = refusal(&left, Command::Join(plain(1)));
+    let again = "n1 was a member before; format its store again, so that it is a new node";
+    assert_eq!(words, again);
+    let forgotten = step(&left, Command::Forget(NodeId(1)));
+    assert_eq!(forgotten.draining(), []);
+    assert_ne!(forgotten.hash(), left.hash());
+    assert!(left.lists(NodeId(1)) && !forgotten.lists(NodeId(1)));
+    let words = refusal(&forgotten, Command::Forget(NodeId(2)));
+    assert_eq!(words, "n2 is not a former member that drains");
 }
 
 #[test]

@@ -117,7 +117,8 @@ impl Setup {
             let zone = &formed.member(old).expect("a member").zone;
             Command::Replace { old, new: member(id, zone) }
         });
-        let commands: Vec<Command> = replace.collect();
+        let forgotten = formed.members().iter().map(|stranger| Command::Forget(stranger.id));
+        let commands: Vec<Command> = replace.chain(forgotten).collect();
         View::new(Arc::new(formed.step(&commands, false).expect("the seats are inherited")))
     }
 }
