@@ -108,6 +108,17 @@ pub enum StoreError {
         /// Where the records were.
         records: PathBuf,
     },
+    /// The store has served in memory.
+    #[error(
+        "the store in {} has served with the engine memory, and its records went with that process: under \
+         its old id it would deny what it acknowledged (rule W1); remove the folder and format it again, \
+         which makes a new node",
+        path.display()
+    )]
+    Forgotten {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file that says who the store is makes no sense.
     #[error("{}: {reason}", path.display())]
     Identity {
@@ -146,6 +157,7 @@ impl StoreError {
             Self::NotFormatted { .. }
             | Self::NotEmpty { .. }
             | Self::Lost { .. }
+            | Self::Forgotten { .. }
             | Self::Identity { .. }
             | Self::InUse { .. }
             | Self::Io { .. }
@@ -286,10 +298,11 @@ fn check_served(data: &Path, served: Served, asked: Served) -> Result<(), StoreE
     }
     let records = data.join(SLED);
     let is_gone = || fs::read_dir(&records).map_or(true, |mut entries| entries.next().is_none());
-    if served.engine == EngineKind::Sled && is_gone() {
-        return Err(StoreError::Lost { path, records });
+    match served.engine {
+        EngineKind::Memory => Err(StoreError::Forgotten { path }),
+        EngineKind::Sled if is_gone() => Err(StoreError::Lost { path, records }),
+        EngineKind::Sled => Ok(()),
     }
-    Ok(())
 }
 
 fn lock(data: &Path) -> Result<File, StoreError> {
@@ -474,6 +487,21 @@ mod tests {
         fs::create_dir(folder.path().join(SLED)).expect("an empty folder");
         let error = on_disk().err().expect("it is refused");
         assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_store_that_has_served_in_memory_is_refused_and_told_to_be_formatted_again() {
+        let folder = folder();
+        let data = folder.path().join("data");
+        format_store(&data, "n1").expect("a store");
+        let in_memory = Served { engine: EngineKind::Memory, ..HOME };
+        drop(Store::open(&data, in_memory, 1).expect("a start that fails later"));
+        drop(open(&data, in_memory).expect("its only run"));
+        let said = refused(open(&data, in_memory));
+        assert!(said.contains("rule W1") && said.contains("format it again"), "{said}");
+        fs::remove_dir_all(&data).expect("as it says");
+        format_store(&data, "n1").expect("a new store");
+        open(&data, in_memory).expect("a new node");
     }
 
     #[test]

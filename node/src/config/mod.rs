@@ -86,7 +86,7 @@ pub struct NodeConfig {
 pub enum EngineKind {
     /// sled on disk.
     Sled,
-    /// The process's memory: everything is forgotten at its end.
+    /// The process's memory: everything is forgotten at its end, so the store serves once and never again.
     Memory,
 }
 

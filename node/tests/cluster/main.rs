@@ -154,7 +154,7 @@ async fn a_clean_shutdown_answers_what_is_under_way_and_refuses_the_rest() {
 
 #[tokio::test]
 async fn a_taken_port_names_the_port_and_the_flag() {
-    let mut cluster = Cluster::start(1, EngineKind::Memory).await;
+    let mut cluster = Cluster::start(1, EngineKind::Sled).await;
     cluster.kill(0).await;
     let _taken = TcpListener::bind(cluster.configs[0].listen).expect("the port is free");
     let error = cluster.restart(0).await.expect_err("the port is taken").to_string();
@@ -269,7 +269,7 @@ async fn page(address: std::net::SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn metrics_and_health_are_answered_over_http() {
-    let mut cluster = Cluster::start(1, EngineKind::Memory).await;
+    let mut cluster = Cluster::start(1, EngineKind::Sled).await;
     cluster.kill(0).await;
     cluster.configs[0].http = Some(([127, 0, 0, 1], 0).into());
     cluster.restart(0).await.expect("the node starts");
