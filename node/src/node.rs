@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cartwheel_client::service::Status;
 use cartwheel_client::{Identity, Limits, NodeService, Server, TcpPeers};
+use cartwheel_protocol::Input;
 use cartwheel_protocol::id::Incarnation;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use crate::shards::{Common, FailStop, Inboxes, Shards};
 use crate::store::Store;
 use crate::{http, metrics};
 
-/// The exit code of a process whose store failed or whose shard panicked.
+/// The exit code of a process whose store failed, or whose shard or membership panicked.
 pub const EXIT_FAIL_STOP: i32 = 74;
 /// How often a drain looks whether requests are still under way.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -32,12 +33,12 @@ pub struct Options {
     /// Listened on instead of the configured address: tests bind port 0 first, so that the cluster file can
     /// name the port.
     pub listener: Option<StdListener>,
-    /// What is done when the store fails or a shard panics. Without it the process exits with
+    /// What is done when the store fails, or a shard or membership panics. Without it the process exits with
     /// [`EXIT_FAIL_STOP`]. Whoever gives one must see to it that the node is used no more.
     pub on_failure: Option<OnFailure>,
 }
 
-/// Told why the store failed or a shard panicked.
+/// Told why the store failed, or a shard or membership panicked.
 pub type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
 
 /// A running node. Dropped, it ends as if killed, in its own time; see [`Node::shutdown`] and
@@ -107,9 +108,16 @@ impl Node {
             peers: peers.clone(),
             shards: shards.statuses(),
         });
-        let mut tasks = vec![tokio::spawn(membership::run(evidence, router, opinions))];
-        let server = Server::start(listener, identity, limits(&config), inner.clone())
-            .map_err(|source| NodeError::System { what: "the listener has no address", source })?;
+        let server = match Server::start(listener, identity, limits(&config), inner.clone()) {
+            Ok(server) => server,
+            Err(source) => {
+                ended(shards).await;
+                return Err(NodeError::System { what: "the listener has no address", source });
+            }
+        };
+        let tell = move |opinion: &Input| router.opinion(opinion);
+        let membership = membership::run(evidence, tell, opinions, common.fail_stop);
+        let mut tasks = vec![tokio::spawn(membership)];
         peers.set_peers(cluster.members.iter().map(|member| (member.id, member.address.clone())));
         if let Some(listener) = http {
             tasks.push(tokio::spawn(http::serve(listener, inner.clone(), server.counter())));
@@ -182,8 +190,7 @@ impl Node {
             let _: Result<(), JoinError> = task.await;
         }
         if let Some(shards) = self.shards.take() {
-            // A panic in there has stopped the node already.
-            let _: Result<(), JoinError> = tokio::task::spawn_blocking(move || shards.join()).await;
+            ended(shards).await;
         }
         self.store.take()
     }
@@ -200,6 +207,12 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.cut_off();
     }
+}
+
+/// Stops the shards and waits until they have ended.
+async fn ended(shards: Shards) {
+    // A panic in there has stopped the node already.
+    let _: Result<(), JoinError> = tokio::task::spawn_blocking(move || shards.join()).await;
 }
 
 /// The transport's limits; what is not configured is left as it is.

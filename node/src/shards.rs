@@ -1,5 +1,6 @@
 //! All shards of a node and their committer: starting them, and stopping them in the right order.
 
+use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,10 +40,12 @@ pub(crate) struct Inboxes {
     outlets: Vec<Outlet>,
 }
 
-/// The running threads.
+/// The running threads. Dropped, they end in their own time; see [`Shards::join`].
 pub(crate) struct Shards {
+    inboxes: Vec<Inbox>,
     threads: Vec<JoinHandle<()>>,
-    committer: Committer,
+    /// There until it is joined.
+    committer: Option<Committer>,
     statuses: Vec<Arc<ShardStatus>>,
 }
 
@@ -71,7 +74,7 @@ impl Inboxes {
         let engine = &common.engine;
         let durable: Vec<u64> =
             ids.iter().map(|id| durable_step(engine.as_ref(), *id)).collect::<Result<_, _>>()?;
-        let inboxes = self.inboxes;
+        let inboxes = self.inboxes.clone();
         let wake = move |shard: ShardId, _| {
             // A shard that has ended waits for no barrier.
             let _: Result<(), Refused> = inboxes[usize::from(shard.0)].control(Delivery::Durable);
@@ -82,7 +85,10 @@ impl Inboxes {
         let failed = Box::new(move |error| fail_stop(&format!("{error}")));
         let committer = Committer::spawn(engine.clone(), watermarks.clone(), limits, failed)
             .map_err(|source| NodeError::System { what: "no thread for the committer", source })?;
-        let mut shards = Shards { threads: Vec::new(), committer, statuses: Vec::new() };
+        let commits = committer.sender();
+        let (inboxes, committer) = (self.inboxes, Some(committer));
+        // From here on it stops what runs, should a thread be refused.
+        let mut shards = Shards { inboxes, threads: Vec::new(), committer, statuses: Vec::new() };
         for ((id, outlet), durable) in ids.into_iter().zip(self.outlets).zip(durable) {
             let overlay = Overlay::new(engine.clone(), id, durable);
             let damaged = counter!("cartwheel_damaged_records_total");
@@ -95,7 +101,7 @@ impl Inboxes {
                 storage: ShardStorage::new(overlay, id, config.shards, damaged),
                 outlet,
                 watermarks: watermarks.clone(),
-                commits: shards.committer.sender(),
+                commits: commits.clone(),
                 outbound: outbound(),
                 status,
                 metrics: ShardMetrics::new(),
@@ -112,13 +118,29 @@ impl Shards {
         self.statuses.clone()
     }
 
-    /// Waits until the shards, which were told to stop, have ended and everything that they wrote is on disk.
-    pub(crate) fn join(self) {
-        for thread in self.threads {
+    /// Tells the shards to stop, waits until they have ended and everything that they wrote is on disk.
+    pub(crate) fn join(mut self) {
+        self.stop();
+        for thread in self.threads.drain(..) {
             // A panic of a shard was reported when it happened.
             let _: std::thread::Result<()> = thread.join();
         }
-        self.committer.join();
+        if let Some(committer) = self.committer.take() {
+            committer.join();
+        }
+    }
+
+    fn stop(&self) {
+        for inbox in &self.inboxes {
+            // One that has ended need not be told.
+            let _: Result<(), Refused> = inbox.control(Delivery::Stop);
+        }
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -136,14 +158,16 @@ fn spawn<O: Outbound + 'static>(
         .name(format!("shard-{}", id.0))
         .spawn(move || {
             if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| shard.run())) {
-                let said = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied());
-                fail_stop(&format!("{id} panicked: {}", said.unwrap_or("no message")));
+                fail_stop(&format!("{id} panicked: {}", what_it_said(panic.as_ref())));
             }
         })
         .map_err(|source| NodeError::System { what: "no thread for a shard", source })
+}
+
+/// The message of a panic.
+pub(crate) fn what_it_said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 #[cfg(test)]
@@ -313,6 +337,19 @@ mod tests {
             }
             written(&host, one_copy(put(&format!("k{run}"), b"v"))).await;
             stop(host);
+        }
+    }
+
+    #[test]
+    fn shards_that_are_dropped_stop_and_let_go_of_the_store() {
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+        let host = start(1, &view(1), engine.clone());
+        assert!(Arc::strong_count(&engine) > 1, "they hold it");
+        drop(host.shards);
+        let began = Instant::now();
+        while Arc::strong_count(&engine) > 1 {
+            assert!(began.elapsed() < Duration::from_secs(20), "shards or committer still run");
+            std::thread::yield_now();
         }
     }
 
