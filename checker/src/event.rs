@@ -36,6 +36,9 @@ pub struct Event {
     /// Whether the read shows the asked node's own stored copy, not merged with others' (`local?`).
     /// Written only when true.
     pub local: bool,
+    /// The hash of that own copy, also of what it does not show (cancellations): two copies are equal if
+    /// their digests are. Without it what they show is compared.
+    pub digest: Option<String>,
     /// Further keys, kept as they were, in order.
     pub extras: Vec<(String, Value)>,
 }
@@ -121,6 +124,7 @@ impl Event {
             strict: false,
             final_read: false,
             local: false,
+            digest: None,
             extras: Vec::new(),
         }
     }
@@ -188,6 +192,7 @@ impl Event {
             flag("strict", self.strict),
             flag("final?", self.final_read),
             flag("local?", self.local),
+            self.digest.clone().map(|digest| ("digest", Value::Text(digest))),
         ];
         let extras = self.extras.iter().map(|(name, value)| (name.as_str(), value.clone()));
         typed.into_iter().flatten().chain(extras)
@@ -208,6 +213,7 @@ pub(crate) struct Draft {
     strict: bool,
     final_read: bool,
     local: bool,
+    digest: Option<String>,
     extras: Vec<(String, Value)>,
 }
 
@@ -243,7 +249,8 @@ impl Draft {
             ("strict", Value::Bool(strict)) => self.strict = strict,
             ("final?", Value::Bool(final_read)) => self.final_read = final_read,
             ("local?", Value::Bool(local)) => self.local = local,
-            ("node" | "strict" | "final?" | "local?", Value::Nil) => {}
+            ("digest", Value::Text(digest)) => self.digest = Some(digest),
+            ("node" | "strict" | "final?" | "local?" | "digest", Value::Nil) => {}
             ("strict" | "final?" | "local?", value) => return wrong("true or false", &value),
             (_, value) => self.extras.push((key.to_owned(), value)),
         }
@@ -265,6 +272,7 @@ impl Draft {
             strict: self.strict,
             final_read: self.final_read,
             local: self.local,
+            digest: self.digest,
             extras: self.extras,
         })
     }

@@ -105,17 +105,19 @@ fn event(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Event> {
         EventType::Info,
     ]);
     let flags = any::<(bool, bool, bool)>();
-    let node = prop::option::of("[a-z0-9]{1,4}");
+    let text = || prop::option::of("[a-z0-9]{1,4}");
+    let nodes = (text(), text());
     let error = prop::option::of("[a-z ]{1,9}");
     let place = (any::<u32>(), any::<i32>());
-    (process, event_type, "[a-z][a-z-]{0,8}", value, flags, node, error, place).prop_map(
-        |(process, event_type, f, value, (strict, final_read, local), node, error, place)| Event {
+    (process, event_type, "[a-z][a-z-]{0,8}", value, flags, nodes, error, place).prop_map(
+        |(process, event_type, f, value, (strict, final_read, local), (node, digest), error, place)| Event {
             index: place.0.into(),
             time: place.1.into(),
             strict,
             final_read,
             local,
             node,
+            digest,
             error: error.map(Value::Text),
             extras: vec![("clock-offsets".to_owned(), value.clone())],
             ..Event::new(event_type, process, f, value)
@@ -211,16 +213,19 @@ fn the_format_is_told_by_the_contents_where_the_name_does_not() {
 fn lines_have_jepsens_keys_in_its_order() {
     let items = vec![Item { add_id: "a1".into(), sku: "milk".into(), quantity: 2 }];
     let value = CartValue::Read { cart: "c1".into(), items: Some(items) };
-    let event = Event::cart(EventType::Ok, 7, value).at(3, 42).with_node("n1").with_local_final();
+    let mut event =
+        Event::cart(EventType::Ok, 7, value).at(3, 42).with_node("n1").with_local_final();
+    event.digest = Some("0d".to_owned());
     assert_eq!(
         String::from_utf8(as_edn(std::slice::from_ref(&event))).expect("text"),
         "{:index 3, :time 42, :type :ok, :process 7, :f :read, :value [\"c1\" [{:add_id \"a1\", \
-         :quantity 2, :sku \"milk\"}]], :node \"n1\", :final? true, :local? true}\n"
+         :quantity 2, :sku \"milk\"}]], :node \"n1\", :final? true, :local? true, :digest \
+         \"0d\"}\n"
     );
     assert_eq!(
         String::from_utf8(as_json(&[event])).expect("text"),
         "{\"index\":3,\"time\":42,\"type\":\"ok\",\"process\":7,\"f\":\"read\",\"value\":[\"c1\",\
          [{\"add_id\":\"a1\",\"quantity\":2,\"sku\":\"milk\"}]],\"node\":\"n1\",\"final?\":true,\
-         \"local?\":true}\n"
+         \"local?\":true,\"digest\":\"0d\"}\n"
     );
 }

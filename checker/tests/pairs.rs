@@ -8,7 +8,7 @@ use cartwheel_checker::cart::{self, Results};
 use cartwheel_checker::{Verdict, read_history};
 
 /// What is wrong with the bad history of each pair: the class, and the addition or cart.
-const INVALID: [(&str, &str, &str); 17] = [
+const INVALID: [(&str, &str, &str); 18] = [
     ("lost", "lost", "a2"),
     ("lost-cancel", "lost", "a1"),
     ("lost-change", "lost", "a2"),
@@ -20,6 +20,7 @@ const INVALID: [(&str, &str, &str); 17] = [
     ("duplicated", "duplicated", "a1"),
     ("denied", "denied", "a2"),
     ("diverged", "diverged", "c1"),
+    ("diverged-beneath", "diverged", "c1"),
     ("stale-strict", "stale-strict", "a1"),
     ("stale-strict-later", "stale-strict", "a1"),
     ("stale-strict-overlap", "stale-strict", "a1"),

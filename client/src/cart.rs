@@ -12,7 +12,7 @@ use cartwheel_protocol::{
 use crate::{
     client::Client,
     error::Error,
-    values::{Context, Options, Written, new_add_id},
+    values::{Context, Held, Options, Written, new_add_id},
 };
 
 /// One cart. An addition carries an id that is the same in every retry, so that however often it is sent it
@@ -85,15 +85,17 @@ impl Cart {
     /// # Errors
     /// See [`Error`]; none leaves anything unknown.
     pub async fn show(&self) -> Result<Shown, Error> {
-        self.read(Operation::Get).await
+        let read = self.client.read(&self.name, Operation::Get, &self.options).await?;
+        let (owners, fallbacks) = (read.owners, read.fallbacks);
+        Ok(Shown { items: items(&read.object)?, context: read.context, owners, fallbacks })
     }
 
-    /// What is in the own copy of the node that the options ask.
+    /// What the node that the options ask itself stores, merged with nothing.
     ///
     /// # Errors
     /// See [`Error`]; none leaves anything unknown.
-    pub async fn show_local(&self) -> Result<Shown, Error> {
-        self.read(Operation::GetLocal).await
+    pub async fn show_local(&self) -> Result<Held<Vec<Item>>, Error> {
+        self.client.held(&self.name, &self.options, items).await
     }
 
     /// Adds so many of an article. Who wants to repeat an addition of unknown outcome uses
@@ -140,18 +142,12 @@ impl Cart {
         };
         Ok(Removed { cancelled, written })
     }
-
-    async fn read(&self, operation: Operation) -> Result<Shown, Error> {
-        let read = self.client.read(&self.name, operation, &self.options).await?;
-        if !read.object.values().is_empty() {
-            return Err(Error::Refused(Refusal::WrongKind(Kind::Register)));
-        }
-        let (owners, fallbacks) = (read.owners, read.fallbacks);
-        Ok(Shown { items: items(&read.object), context: read.context, owners, fallbacks })
-    }
 }
 
-fn items(object: &Object) -> Vec<Item> {
+fn items(object: &Object) -> Result<Vec<Item>, Error> {
+    if !object.values().is_empty() {
+        return Err(Error::Refused(Refusal::WrongKind(Kind::Register)));
+    }
     let mut by_sku: BTreeMap<&str, Vec<Addition>> = BTreeMap::new();
     for addition in object.additions() {
         by_sku.entry(&addition.sku).or_default().push(addition.clone());
@@ -161,5 +157,5 @@ fn items(object: &Object) -> Vec<Item> {
         quantity: additions.iter().map(|addition| u64::from(addition.quantity)).sum(),
         additions,
     };
-    by_sku.into_iter().map(item).collect()
+    Ok(by_sku.into_iter().map(item).collect())
 }

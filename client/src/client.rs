@@ -23,7 +23,7 @@ use crate::{
     error::{Doubt, Error},
     route::Routes,
     service::{Directory, RequestError},
-    values::{Ask, Context, Found, Options, Written, new_put_id},
+    values::{Ask, Context, Found, Held, Options, Written, new_put_id},
 };
 
 /// How a client behaves.
@@ -112,12 +112,16 @@ impl Client {
         found(self.read(key, Operation::Get, options).await?)
     }
 
-    /// The values of a register in the own copy of the node that `options.ask` names, merged with nothing.
+    /// What the node that `options.ask` names itself stores of a register, merged with nothing.
     ///
     /// # Errors
     /// See [`Error`]; none leaves anything unknown.
-    pub async fn get_local(&self, key: &[u8], options: &Options) -> Result<Found, Error> {
-        found(self.read(key, Operation::GetLocal, options).await?)
+    pub async fn get_local(
+        &self,
+        key: &[u8],
+        options: &Options,
+    ) -> Result<Held<Vec<Vec<u8>>>, Error> {
+        self.held(key, options, values).await
     }
 
     /// Replaces what `context` covers by one value. Without a context nothing is replaced: a sibling.
@@ -166,7 +170,27 @@ impl Client {
             Response::Found { object, context, owners, fallbacks } => {
                 Ok(Read { object, context: Context(context), owners, fallbacks })
             }
-            other @ (Response::Written { .. } | Response::Refused(_)) => {
+            other @ (Response::Held { .. } | Response::Written { .. } | Response::Refused(_)) => {
+                Err(Error::Unexpected(other.to_string()))
+            }
+        }
+    }
+
+    /// What one node stores, shown by `content`.
+    pub(crate) async fn held<T>(
+        &self,
+        key: &[u8],
+        options: &Options,
+        content: impl FnOnce(&Object) -> Result<T, Error>,
+    ) -> Result<Held<T>, Error> {
+        let request = request(key, Operation::GetLocal, None, options)?;
+        let key = request.key.clone();
+        match self.carry_out(request, options).await? {
+            Response::Held { object, owes } => {
+                let (digest, is_stored) = (object.digest(&key).0, owes > 0 || !object.is_new());
+                Ok(Held { content: content(&object)?, digest, is_stored, owes })
+            }
+            other @ (Response::Found { .. } | Response::Written { .. } | Response::Refused(_)) => {
                 Err(Error::Unexpected(other.to_string()))
             }
         }
@@ -181,7 +205,7 @@ impl Client {
         let request = request(key, operation, options.w, options)?;
         match self.carry_out(request, options).await? {
             Response::Written { slots, nodes, zones } => Ok(Written { slots, nodes, zones }),
-            other @ (Response::Found { .. } | Response::Refused(_)) => {
+            other @ (Response::Found { .. } | Response::Held { .. } | Response::Refused(_)) => {
                 Err(Error::Unknown(Doubt::Silence(format!("the node answered {other}"))))
             }
         }
@@ -338,11 +362,14 @@ fn request(
 }
 
 fn found(read: Read) -> Result<Found, Error> {
-    let is_cart = read.object.entries().iter().any(|(_, e)| matches!(e, Entry::Addition(_)));
-    if is_cart {
-        return Err(Error::Refused(Refusal::WrongKind(Kind::Cart)));
-    }
-    let values = read.object.values().iter().map(|value| value.bytes.to_vec()).collect();
+    let values = values(&read.object)?;
     let Read { context, owners, fallbacks, .. } = read;
     Ok(Found { values, context, owners, fallbacks })
+}
+
+fn values(object: &Object) -> Result<Vec<Vec<u8>>, Error> {
+    if object.entries().iter().any(|(_, entry)| matches!(entry, Entry::Addition(_))) {
+        return Err(Error::Refused(Refusal::WrongKind(Kind::Cart)));
+    }
+    Ok(object.values().iter().map(|value| value.bytes.to_vec()).collect())
 }

@@ -45,7 +45,7 @@ pub use peers::{Closed, Dropped, PeerCounts, PeerEvents, PeerTransport, TcpPeers
 pub use resolver::{Resolved, Resolver};
 pub use server::{Counter, NodeService, Overloaded, Server, ServerCounts};
 pub use values::{
-    Ask, Context, Found, Options, Written, add_id_text, new_add_id, new_put_id, parse_add_id,
+    Ask, Context, Found, Held, Options, Written, add_id_text, new_add_id, new_put_id, parse_add_id,
     parse_node_id,
 };
 

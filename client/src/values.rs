@@ -58,6 +58,20 @@ pub struct Found {
     pub fallbacks: u8,
 }
 
+/// What one node itself stores for a key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held<T> {
+    /// What that shows: values or articles.
+    pub content: T,
+    /// The hash of all that nodes exchange of it, also of what it does not show: cancellations, and what was
+    /// seen. Two copies are equal if these are.
+    pub digest: u128,
+    /// Whether anything is stored at all.
+    pub is_stored: bool,
+    /// How many owners lack it as far as the node knows: it keeps a hint for each of them.
+    pub owes: u8,
+}
+
 /// A write that is durable on a quorum of slots.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Written {
@@ -73,11 +87,6 @@ impl Context {
     /// The bytes, to be kept as they are.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.encode()
-    }
-
-    /// Whether nothing was ever written, as far as the read has seen.
-    pub fn is_of_nothing(&self) -> bool {
-        self.0.seen().is_empty()
     }
 
     /// The context that these bytes are, checked for damage.

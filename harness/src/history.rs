@@ -1,7 +1,7 @@
 //! Writes a campaign's history while it happens: every event is on its way to the disk before the
 //! next one, so that whatever becomes of the campaign there is something to check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -23,10 +23,19 @@ struct Inner {
     /// The first error of the writer. Nothing is written after it.
     failed: Option<io::Error>,
     next_index: u64,
-    carts: BTreeSet<String>,
+    carts: BTreeMap<String, Fates>,
     acknowledged: u64,
     unknown: u64,
     faults: u64,
+}
+
+/// What becomes of a cart's additions.
+#[derive(Debug, Default)]
+struct Fates {
+    /// Those that were acknowledged, and whether strictly.
+    acknowledged: BTreeMap<String, bool>,
+    /// Those that a cancellation names, whatever became of it.
+    cancelled: BTreeSet<String>,
 }
 
 /// How an operation of a client was asked for: what all its events have in common.
@@ -42,6 +51,17 @@ pub struct Asked {
     pub final_read: bool,
     /// Whether it shows the node's own copy.
     pub local: bool,
+    /// The hash of that copy, once it is known.
+    pub digest: Option<String>,
+}
+
+/// An acknowledged addition that no cancellation was begun for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// Its id.
+    pub add_id: String,
+    /// Whether only owners counted when it was acknowledged.
+    pub strict: bool,
 }
 
 /// How far the history has come.
@@ -67,7 +87,7 @@ impl Recorder {
                 writer,
                 failed: None,
                 next_index: 0,
-                carts: BTreeSet::new(),
+                carts: BTreeMap::new(),
                 acknowledged: 0,
                 unknown: 0,
                 faults: 0,
@@ -78,8 +98,14 @@ impl Recorder {
     /// A client begins an operation.
     pub fn invoke(&self, now: Duration, asked: &Asked, value: CartValue) {
         let mut inner = self.inner();
-        if !inner.carts.contains(value.cart()) {
-            inner.carts.insert(value.cart().to_owned());
+        if !inner.carts.contains_key(value.cart()) {
+            inner.carts.insert(value.cart().to_owned(), Fates::default());
+        }
+        if let CartValue::Cancel { cart, add_ids: cancel } | CartValue::Change { cart, cancel, .. } =
+            &value
+            && let Some(fates) = inner.carts.get_mut(cart)
+        {
+            fates.cancelled.extend(cancel.iter().cloned());
         }
         let event = asked.event(EventType::Invoke, value);
         inner.append(now, event);
@@ -89,8 +115,11 @@ impl Recorder {
     pub fn ok(&self, now: Duration, asked: &Asked, value: CartValue) {
         let mut inner = self.inner();
         match &value {
-            CartValue::Add { .. } | CartValue::Change { add: Some(_), .. } => {
+            CartValue::Add { cart, item } | CartValue::Change { cart, add: Some(item), .. } => {
                 inner.acknowledged += 1;
+                if let Some(fates) = inner.carts.get_mut(cart) {
+                    *fates.acknowledged.entry(item.add_id.clone()).or_default() |= asked.strict;
+                }
             }
             CartValue::Change { add: None, .. }
             | CartValue::Cancel { .. }
@@ -129,7 +158,15 @@ impl Recorder {
 
     /// The carts that occur so far, in order.
     pub fn carts(&self) -> Vec<String> {
-        self.inner().carts.iter().cloned().collect()
+        self.inner().carts.keys().cloned().collect()
+    }
+
+    /// The acknowledged additions of a cart that no cancellation names so far.
+    pub fn kept(&self, cart: &str) -> Vec<Kept> {
+        let inner = self.inner();
+        let Some(fates) = inner.carts.get(cart) else { return Vec::new() };
+        let kept = fates.acknowledged.iter().filter(|(id, _)| !fates.cancelled.contains(*id));
+        kept.map(|(id, strict)| Kept { add_id: id.clone(), strict: *strict }).collect()
     }
 
     /// How far the history has come.
@@ -175,7 +212,8 @@ impl Inner {
 impl Asked {
     /// An ordinary operation of a process.
     pub fn by(process: u64) -> Self {
-        Self { process, node: None, strict: false, final_read: false, local: false }
+        let (strict, final_read, local) = (false, false, false);
+        Self { process, node: None, strict, final_read, local, digest: None }
     }
 
     fn event(&self, event_type: EventType, value: CartValue) -> Event {
@@ -184,6 +222,7 @@ impl Asked {
         event.strict = self.strict;
         event.final_read = self.final_read;
         event.local = self.local;
+        event.digest.clone_from(&self.digest);
         event
     }
 }
@@ -195,7 +234,7 @@ mod tests {
     use cartwheel_checker::cart::{self, CartValue, Item};
     use cartwheel_checker::{Verdict, read_history};
 
-    use super::{Asked, Recorder};
+    use super::{Asked, Kept, Recorder};
 
     fn add(add_id: &str) -> CartValue {
         let item = Item { add_id: add_id.to_owned(), sku: "milk".to_owned(), quantity: 1 };
@@ -245,5 +284,25 @@ mod tests {
             });
             assert_eq!((results.lost_count, results.acknowledged_count), (0, 0));
         }
+    }
+
+    #[test]
+    fn kept_is_what_was_acknowledged_and_is_named_by_no_cancellation() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let recorder = Recorder::create(&folder.path().join("history.jsonl")).expect("a file");
+        let now = Duration::ZERO;
+        for (process, add_id, strict) in [(0, "a", false), (1, "b", true), (2, "c", false)] {
+            let asked = Asked { strict, ..Asked::by(process) };
+            recorder.invoke(now, &asked, add(add_id));
+            if add_id != "c" {
+                recorder.ok(now, &asked, add(add_id));
+            }
+        }
+        let kept = |add_id: &str, strict| Kept { add_id: add_id.to_owned(), strict };
+        assert_eq!(recorder.kept("c"), [kept("a", false), kept("b", true)]);
+        let cancel = CartValue::Cancel { cart: "c".to_owned(), add_ids: vec!["a".to_owned()] };
+        recorder.invoke(now, &Asked::by(0), cancel);
+        assert_eq!(recorder.kept("c"), [kept("b", true)]);
+        assert_eq!(recorder.kept("another"), []);
     }
 }

@@ -219,6 +219,8 @@ impl World {
                 self.judge_read(op, object, (*owners, *fallbacks), observer);
                 self.read(op, (object, context), *owners, observer);
             }
+            // No client of a model asks for what a node itself stores.
+            Response::Held { .. } => {}
             Response::Written { slots, .. } => self.written(op, *slots, observer),
             Response::Refused(refusal) => {
                 match refusal {

@@ -109,7 +109,7 @@ impl Outcome {
 
     fn of(response: &Response) -> Self {
         match response {
-            Response::Found { .. } | Response::Written { .. } => Self::Ok,
+            Response::Found { .. } | Response::Held { .. } | Response::Written { .. } => Self::Ok,
             Response::Refused(refusal) => match refusal {
                 Refusal::Unavailable { .. } => Self::Unavailable,
                 Refusal::Overloaded => Self::Overloaded,

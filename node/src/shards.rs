@@ -281,7 +281,9 @@ mod tests {
             Response::Found { object, .. } => {
                 object.values().iter().map(|value| value.bytes.to_vec()).collect()
             }
-            other @ (Response::Written { .. } | Response::Refused(_)) => panic!("{other}"),
+            other @ (Response::Held { .. } | Response::Written { .. } | Response::Refused(_)) => {
+                panic!("{other}")
+            }
         }
     }
 

@@ -84,7 +84,10 @@ impl Forwards {
             Response::Refused(refusal) if refusal.is_the_nodes() => {
                 Some(TakenBack { id, client, request })
             }
-            Response::Found { .. } | Response::Written { .. } | Response::Refused(_) => {
+            Response::Found { .. }
+            | Response::Held { .. }
+            | Response::Written { .. }
+            | Response::Refused(_) => {
                 client.reply(env, &key, response);
                 None
             }

@@ -97,6 +97,16 @@ fn owed_in(view: &View, key: &RecordKey, n: u8, record: &Record) -> Vec<NodeId> 
     }
 }
 
+/// Who is owed now: nobody by an owner.
+pub(crate) fn owed_now<S: Storage>(
+    env: &Env<'_, S>,
+    key: &RecordKey,
+    bucket: &Bucket,
+    record: &Record,
+) -> Vec<NodeId> {
+    if env.owns(key, bucket) { Vec::new() } else { owed_in(env.view, key, bucket.n, record) }
+}
+
 /// Handing hints over: a bounded scan with a cursor, one page a step.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Handoff {

@@ -31,7 +31,7 @@ pub struct Request {
 pub enum Operation {
     /// Read from a quorum.
     Get,
-    /// Read this node's own copy, merged with nothing: for operators and for checks of convergence.
+    /// Read what this node itself stores, merged with nothing: for operators and for checks of convergence.
     GetLocal,
     /// Replace what `context` covers by one value. Without a context nothing is replaced.
     Put {
@@ -73,6 +73,13 @@ pub enum Response {
         owners: u8,
         /// How many fallbacks answered.
         fallbacks: u8,
+    },
+    /// What the asked node itself stores.
+    Held {
+        /// The stored object; where nothing is stored, a new one.
+        object: Object,
+        /// How many owners lack it as far as this node knows: it keeps a hint for each of them.
+        owes: u8,
     },
     /// The write is durable on a quorum of slots.
     Written {
@@ -220,6 +227,7 @@ impl fmt::Display for Response {
             Self::Found { object, owners, fallbacks, .. } => {
                 write!(f, "found {object} from {owners} owners, {fallbacks} fallbacks")
             }
+            Self::Held { object, owes } => write!(f, "held {object} owes {owes}"),
             Self::Written { slots, nodes, zones } => {
                 write!(f, "written to {slots} slots, {nodes} nodes, {zones} zones")
             }

@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     bucket::Bucket,
-    context::{Binding, Context},
+    context::Binding,
     coordinate::Actors,
     env::Env,
     get::Get,
@@ -109,7 +109,7 @@ impl Requests {
                 self.start_get(env, (id, client), (key, bucket, need), request.strict);
             }
             Operation::GetLocal => {
-                let response = local(env, &key);
+                let response = local(env, &key, bucket);
                 client.reply(env, &key, response);
             }
             Operation::Put { .. } | Operation::Delete { .. } | Operation::Change { .. } => {
@@ -311,17 +311,16 @@ pub(crate) fn answer<S: Storage>(env: &Env<'_, S>, key: &RecordKey) -> Answer {
     }
 }
 
-fn local<S: Storage>(env: &Env<'_, S>, key: &RecordKey) -> Response {
-    let object = match env.storage.read(key) {
-        Stored::Absent => Object::new(),
-        Stored::Found(record) => record.object,
-        Stored::Damaged => return Response::Refused(Refusal::Damaged),
-    };
-    let bucket = env.bucket(key);
-    let owner = bucket.is_some_and(|bucket| env.owns(key, bucket));
-    let binding = Binding::new(env.config.cluster, &key.key);
-    let context = Context::new(binding, object.seen().clone());
-    Response::Found { object, context, owners: u8::from(owner), fallbacks: u8::from(!owner) }
+/// What is stored here, and how many owners lack it.
+fn local<S: Storage>(env: &Env<'_, S>, key: &RecordKey, bucket: &Bucket) -> Response {
+    match env.storage.read(key) {
+        Stored::Absent => Response::Held { object: Object::new(), owes: 0 },
+        Stored::Found(record) => {
+            let owes = hints::owed_now(env, key, bucket, &record).len() as u8;
+            Response::Held { object: record.object, owes }
+        }
+        Stored::Damaged => Response::Refused(Refusal::Damaged),
+    }
 }
 
 fn send_put<S: Storage>(

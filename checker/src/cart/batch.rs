@@ -120,6 +120,7 @@ pub(crate) struct Operation {
     pub(crate) final_read: bool,
     pub(crate) local: bool,
     pub(crate) node: Option<Text>,
+    pub(crate) digest: Option<Text>,
     pub(crate) argument: Argument,
 }
 
@@ -208,6 +209,7 @@ impl Batch {
             EventType::Ok | EventType::Invoke => sink.argument(&CartValue::from_event(event)?),
         };
         let node = event.node.as_deref().map(|node| sink.spill(node));
+        let digest = event.digest.as_deref().map(|digest| sink.spill(digest));
         parsed.operations.push(Operation {
             line: *parsed.lines - 1,
             position: *parsed.events - 1,
@@ -220,6 +222,7 @@ impl Batch {
             final_read: event.final_read,
             local: event.local,
             node,
+            digest,
             argument,
         });
         Ok(())

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use super::batch::{Argument, Batch, Content, Items, Name, Operation};
 use super::results::OpCounts;
 use super::rules::{Found, Notes, Read};
-use super::state::{Cart, Carts};
+use super::state::{Cart, Carts, OwnCopy};
 use super::timeline::{Moment, Timeline, WriteGaps};
 use crate::event::EventType;
 
@@ -200,8 +200,9 @@ impl Checker {
             let node = event.node.ok_or("a local read names no node")?;
             let node = self.node(batch.str(node));
             let copies = &mut self.carts.list[pending.cart as usize].copies;
-            copies.retain(|(other, _)| *other != node);
-            copies.push((node, shown));
+            copies.retain(|other| other.node != node);
+            let digest = event.digest.map(|digest| batch.str(digest).into());
+            copies.push(OwnCopy { node, shown, digest });
         }
         Ok(())
     }

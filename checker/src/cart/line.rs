@@ -43,6 +43,7 @@ struct Draft {
     final_read: bool,
     local: bool,
     node: Option<Text>,
+    digest: Option<Text>,
     argument: Option<Argument>,
 }
 
@@ -66,6 +67,7 @@ impl Draft {
             final_read: self.final_read,
             local: self.local,
             node: self.node,
+            digest: self.digest,
             argument: self.argument.unwrap_or(Argument::Odd),
         }))
     }
@@ -109,6 +111,10 @@ impl<'de> Visitor<'de> for LineSeed<'_, '_> {
                     let node = map.next_value_seed(TextSeed { sink: self.sink })?;
                     draft.node = node.map(|(text, _)| text);
                 }
+                Field::Digest => {
+                    let digest = map.next_value_seed(TextSeed { sink: self.sink })?;
+                    draft.digest = digest.map(|(text, _)| text);
+                }
                 Field::Value => {
                     draft.argument = Some(map.next_value_seed(ValueSeed { sink: self.sink })?);
                 }
@@ -129,6 +135,7 @@ enum Field {
     F,
     Value,
     Node,
+    Digest,
     Strict,
     Final,
     Local,
@@ -144,6 +151,7 @@ fn field(key: &str) -> Field {
         "f" => Field::F,
         "value" => Field::Value,
         "node" => Field::Node,
+        "digest" => Field::Digest,
         "strict" => Field::Strict,
         "final?" => Field::Final,
         "local?" => Field::Local,

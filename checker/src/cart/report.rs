@@ -158,16 +158,22 @@ fn diverged(checker: &Checker) -> Vec<Diverged> {
 
 fn differing(checker: &Checker, cart: &Cart) -> Option<Diverged> {
     let mut holders: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (node, copy) in &cart.copies {
-        for addition in copy {
+    for copy in &cart.copies {
+        for addition in &copy.shown {
             let nodes = holders.entry(*addition).or_default();
-            if nodes.last() != Some(node) {
-                nodes.push(*node);
+            if nodes.last() != Some(&copy.node) {
+                nodes.push(copy.node);
             }
         }
     }
     holders.retain(|_, nodes| nodes.len() < cart.copies.len());
-    if holders.is_empty() {
+    // What differs beneath what is shown comes up again with a later hint, retry or copy.
+    let digests = cart.copies.iter().filter_map(|copy| Some((copy.node, copy.digest.as_deref()?)));
+    let mut digests: BTreeMap<u32, &str> = digests.collect();
+    if digests.values().all(|digest| digests.values().next() == Some(digest)) {
+        digests.clear();
+    }
+    if holders.is_empty() && digests.is_empty() {
         return None;
     }
     let name = |node: &u32| checker.nodes[*node as usize].clone();
@@ -178,7 +184,8 @@ fn differing(checker: &Checker, cart: &Cart) -> Option<Diverged> {
     };
     Some(Diverged {
         cart: cart.name.to_string(),
-        nodes: names(cart.copies.iter().map(|(node, _)| *node).collect()),
+        nodes: names(cart.copies.iter().map(|copy| copy.node).collect()),
+        digests: digests.iter().map(|(node, digest)| (name(node), (*digest).to_owned())).collect(),
         differing: holders
             .into_iter()
             .map(|(addition, nodes)| (cart.add_id(addition).to_owned(), names(nodes)))

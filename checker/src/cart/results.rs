@@ -88,6 +88,8 @@ pub struct Diverged {
     pub nodes: Vec<String>,
     /// The add_ids that some of them show and some do not, with those that show them.
     pub differing: BTreeMap<String, Vec<String>>,
+    /// The digests of their copies, if these differ: then the copies do, whatever they show.
+    pub digests: BTreeMap<String, String>,
 }
 
 /// What is wrong with an addition.

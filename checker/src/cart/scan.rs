@@ -85,6 +85,7 @@ impl Scanner<'_> {
         let strict = self.maybe(b",\"strict\":true");
         let final_read = self.maybe(b",\"final?\":true");
         let local = self.maybe(b",\"local?\":true");
+        let digest = if self.maybe(b",\"digest\":\"") { Some(self.text()?.0) } else { None };
         self.expect(b"}")?;
         if !self.rest.is_empty() {
             self.expect(b"\n")?;
@@ -101,6 +102,7 @@ impl Scanner<'_> {
             final_read,
             local,
             node,
+            digest,
             argument,
         })
     }
@@ -328,13 +330,14 @@ mod tests {
     fn line(text: fn() -> BoxedStrategy<String>) -> impl Strategy<Value = String> {
         let types = vec![EventType::Invoke, EventType::Ok, EventType::Fail, EventType::Info];
         let place = (any::<u32>(), any::<u32>(), any::<u32>());
-        let more = (prop::option::of(text()), prop::option::of(text()), any::<[bool; 3]>());
+        let maybe = || prop::option::of(text());
+        let more = (maybe(), maybe(), maybe(), any::<[bool; 3]>());
         (prop::sample::select(types), value(text), place, more).prop_map(
-            |(event_type, value, (index, time, process), (node, error, [strict, fin, local]))| {
+            |(event_type, value, (index, time, process), (node, error, digest, [strict, fin, local]))| {
                 let mut event = Event::cart(event_type, process.into(), value)
                     .at(index.into(), time.into())
                     .with_strict(strict);
-                event.node = node;
+                (event.node, event.digest) = (node, digest);
                 event.error = error.map(crate::Value::Text);
                 (event.final_read, event.local) = (fin, local);
                 serde_json::to_string(&event).unwrap() + "\n"
@@ -415,6 +418,8 @@ mod tests {
             ("7", r#"["c",[],1]"#, ""),
             ("7", "[\"c\u{1}\",[]]", ""),
             ("7", item, r#","node":null"#),
+            ("7", item, r#","digest":null"#),
+            ("7", item, r#","digest":"d","local?":true"#),
             ("7", item, r#","strict":true,"strict":false"#),
             ("7", item, r#","local?":true,"final?":true"#),
             ("7", item, r#","value":null"#),

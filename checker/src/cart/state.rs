@@ -93,8 +93,19 @@ pub(crate) struct Cart {
     pub(crate) expected: [Expected; 3],
     /// When the last final read of it was invoked.
     pub(crate) read_finally: Option<Moment>,
-    /// The additions in the last own copy that each owner showed in a final read, with its number.
-    pub(crate) copies: Vec<(u32, Vec<u32>)>,
+    /// The last own copy that each owner showed in a final read.
+    pub(crate) copies: Vec<OwnCopy>,
+}
+
+/// An owner's own copy of a cart.
+#[derive(Debug)]
+pub(crate) struct OwnCopy {
+    /// The owner's number.
+    pub(crate) node: u32,
+    /// The additions that it showed.
+    pub(crate) shown: Vec<u32>,
+    /// Its digest, if the history has it.
+    pub(crate) digest: Option<Box<str>>,
 }
 
 impl Cart {

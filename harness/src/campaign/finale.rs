@@ -2,10 +2,13 @@
 //!
 //! Quiet is what the cluster itself must reach; until then two copies may rightly differ. It is
 //! seen from outside: every cart is read with r = n (which also repairs), then each node's own copy.
-//! A cart is quiet when all owners' copies are equal and no other node holds one (that would be a
-//! hint still owed). Only then are the final reads taken that the checker holds against the cluster.
+//! A cart is quiet when all owners' copies are equal, cancellations included, no other node holds one
+//! and no node owes one. Only then are the final reads taken that the checker holds against the cluster.
+//!
+//! Before the first of these reads each node's own copy is looked at once: how many acknowledged
+//! additions had fewer copies than they were acknowledged for is reported. What reads with r = n mend is seen
+//! nowhere else.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cartwheel_checker::cart::{CartValue, Item};
@@ -14,16 +17,21 @@ use futures::stream::{self, StreamExt};
 use super::drive::Plan;
 use super::stop::Stop;
 use crate::fault::NodeNumber;
-use crate::ground::{Action, Ground};
-use crate::history::{Asked, Recorder};
-use crate::workload::Manner;
+use crate::ground::{Action, Ground, OwnCopy};
+use crate::history::{Asked, Kept, Recorder};
+use crate::workload::{Manner, Shown};
 
 /// How many owners a key has: all buckets of campaigns have n = 3.
 const N: u8 = 3;
+/// The majority of them, which strict writes need, and what sloppy ones need by default.
+const MAJORITY: u8 = 2;
 /// The time between two looks at carts that are not quiet yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a final read that fails is tried again.
 const FINAL_TRIES: usize = 5;
+/// How often a cart is looked at before an addition counts as thin: a copy may be on its way from a
+/// node that was looked at last to one that was looked at first.
+const THIN_LOOKS: usize = 3;
 /// How many carts a complaint names.
 const MOST_NAMED: usize = 5;
 
@@ -34,12 +42,15 @@ pub struct Finale {
     pub missing: Vec<String>,
     /// How long the cluster took to become quiet.
     pub quiet_after: Option<Duration>,
+    /// How many acknowledged additions were on fewer nodes than their quorum before any read with r = n;
+    /// `None` if that is not known.
+    pub thin: Option<u64>,
 }
 
 impl Finale {
     /// An end that shows nothing, for these reasons.
     pub fn unknown(missing: Vec<String>) -> Self {
-        Self { missing, quiet_after: None }
+        Self { missing, quiet_after: None, thin: None }
     }
 }
 
@@ -64,15 +75,16 @@ pub(super) async fn run<G: Ground>(
         Some(Ok(())) => {}
     }
     let end = End { ground, plan, recorder };
+    let Some(thin) = stop.unless(end.count_thin()).await else { return interrupted() };
     let quiet = end.wait_for_quiet(healed + plan.quiet_within);
     let Some(missing) = stop.unless(quiet).await else { return interrupted() };
     if !missing.is_empty() {
-        return Finale::unknown(missing);
+        return Finale { thin, ..Finale::unknown(missing) };
     }
     let quiet_after = Some(ground.now().saturating_sub(healed));
     match stop.unless(end.read_everything(processes)).await {
         None => interrupted(),
-        Some(missing) => Finale { missing, quiet_after },
+        Some(missing) => Finale { missing, quiet_after, thin },
     }
 }
 
@@ -83,6 +95,51 @@ struct End<'a, G> {
 }
 
 impl<G: Ground> End<'_, G> {
+    /// How many acknowledged additions are on fewer nodes than they were acknowledged for; `None` if some
+    /// node's own copy cannot be read.
+    async fn count_thin(&self) -> Option<u64> {
+        let looks = self.recorder.carts().into_iter().map(|cart| async move {
+            let mut thin = self.recorder.kept(&cart);
+            for look in 0..THIN_LOOKS {
+                if thin.is_empty() {
+                    break;
+                }
+                if look > 0 {
+                    self.ground.sleep_until(self.ground.now() + LOOK_EVERY).await;
+                }
+                thin = self.thinner(&cart, thin).await?;
+            }
+            Some(thin.len() as u64)
+        });
+        let counts: Vec<Option<u64>> =
+            stream::iter(looks).buffer_unordered(self.plan.concurrency as usize).collect().await;
+        counts.into_iter().sum()
+    }
+
+    /// Those of a cart's additions that are on too few nodes now.
+    async fn thinner(&self, cart: &str, mut kept: Vec<Kept>) -> Option<Vec<Kept>> {
+        let mut copies = Vec::new();
+        for node in (0..self.ground.nodes()).map(NodeNumber) {
+            copies.push(self.own_copy(cart, node).await.ok()?.0.items);
+        }
+        kept.retain(|addition| {
+            let shows = |items: &&Vec<Item>| items.iter().any(|i| i.add_id == addition.add_id);
+            let sloppy = self.plan.w.unwrap_or(MAJORITY);
+            let needed = if addition.strict { MAJORITY } else { sloppy };
+            copies.iter().filter(shows).count() < usize::from(needed)
+        });
+        Some(kept)
+    }
+
+    /// What a node itself stores for a cart.
+    async fn own_copy(&self, cart: &str, node: NodeNumber) -> Result<(Shown, OwnCopy), String> {
+        let manner = self.manner(Some(node));
+        let shown = self.plan.workload.show(self.ground, cart, Action::ReadLocal, manner).await;
+        let mut shown = shown.map_err(|error| format!("own copy of {node}: {error}"))?;
+        let copy = shown.copy.take();
+        Ok((shown, copy.ok_or_else(|| format!("{node} does not say what it stores"))?))
+    }
+
     /// Waits until every cart is quiet; what is missing if that takes too long.
     async fn wait_for_quiet(&self, deadline: Duration) -> Vec<String> {
         // Whatever a client gave up may still be under way for as long as it would have waited.
@@ -116,23 +173,21 @@ impl<G: Ground> End<'_, G> {
         call.quorum = Some(N.min(u8::try_from(self.ground.nodes()).unwrap_or(N)));
         self.ground.call(call).await.map_err(|error| format!("r=n: {error}"))?;
         let owners = self.owners(cart).await?;
-        let mut first: Option<(NodeNumber, BTreeSet<Item>)> = None;
+        let mut first: Option<(NodeNumber, String)> = None;
         for node in (0..self.ground.nodes()).map(NodeNumber) {
-            let workload = self.plan.workload;
-            let shown = workload
-                .show(self.ground, cart, Action::ReadLocal, self.manner(Some(node)))
-                .await
-                .map_err(|error| format!("own copy of {node}: {error}"))?;
+            let (_, copy) = self.own_copy(cart, node).await?;
+            if copy.owes > 0 {
+                return Err(format!("{node} still owes its copy to {} owners", copy.owes));
+            }
             if !owners.contains(&node) {
-                if shown.exists {
+                if copy.is_stored {
                     return Err(format!("{node}, no owner, still holds a copy"));
                 }
                 continue;
             }
-            let items = shown.items.into_iter().collect();
             match &first {
-                None => first = Some((node, items)),
-                Some((other, others)) if *others != items => {
+                None => first = Some((node, copy.digest)),
+                Some((other, digest)) if *digest != copy.digest => {
                     return Err(format!("the copies of {other} and {node} differ"));
                 }
                 Some(_) => {}
@@ -178,7 +233,13 @@ impl<G: Ground> End<'_, G> {
         local: bool,
     ) -> Result<(), String> {
         let name = Some(node.to_string());
-        let asked = Asked { process, node: name, strict: !local, final_read: true, local };
+        let asked = Asked {
+            node: name,
+            strict: !local,
+            final_read: true,
+            local,
+            ..Asked::by(process)
+        };
         let manner = Manner { strict: !local, ..self.manner(Some(node)) };
         let value = |items| CartValue::Read { cart: cart.to_owned(), items };
         let mut last = String::new();
@@ -189,6 +250,7 @@ impl<G: Ground> End<'_, G> {
             let now = self.ground.now();
             match shown {
                 Ok(shown) => {
+                    let asked = Asked { digest: shown.copy.map(|copy| copy.digest), ..asked };
                     self.recorder.ok(now, &asked, value(Some(shown.items)));
                     return Ok(());
                 }

@@ -34,6 +34,10 @@ pub struct Results {
     pub faults: BTreeMap<FaultKind, u64>,
     /// How long the cluster took to become quiet after everything was healed, in milliseconds.
     pub quiet_after_ms: Option<u64>,
+    /// How many acknowledged additions were on fewer nodes than their quorum when everything was healed and
+    /// nothing mended yet; missing if that could not be seen. Reported only: the verdict rests on what is
+    /// lost in the end.
+    pub thin_count: Option<u64>,
     /// Why the history cannot tell whether the promise was kept.
     pub missing: Vec<String>,
     /// What went wrong with nodes that nobody disturbed.
@@ -72,6 +76,7 @@ impl Results {
                 .into_iter()
                 .map(|kind| (kind, driven.faults.get(&kind).copied().unwrap_or(0)))
                 .collect(),
+            thin_count: driven.finale.thin,
             quiet_after_ms: driven.finale.quiet_after.map(millis),
             missing,
             mishaps,
@@ -123,6 +128,9 @@ impl Results {
         });
         if let Some(ms) = self.quiet_after_ms {
             row("quiet after", format!("{ms} ms"));
+        }
+        if let Some(thin) = self.thin_count {
+            row("thin", format!("{thin} on fewer nodes than their quorum before quiet (allowed)"));
         }
         if let Some(error) = &check.error {
             row("because", error.clone());

@@ -35,15 +35,19 @@ fn plan(workload: Workload) -> Plan {
 
 /// Runs a whole campaign, but for its processes.
 async fn campaign(workload: Workload, flaws: Flaws, stop: &Stop) -> (Results, FakeGround) {
+    let ground = FakeGround::new(5, flaws);
+    (campaign_on(&ground, workload, stop).await, ground)
+}
+
+async fn campaign_on(ground: &FakeGround, workload: Workload, stop: &Stop) -> Results {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("history.jsonl");
     let recorder = Recorder::create(&path).expect("a history");
-    let (ground, plan) = (FakeGround::new(5, flaws), plan(workload));
-    let driven = drive(&ground, &plan, &recorder, stop, Duration::from_secs(1_700_000_000)).await;
+    let plan = plan(workload);
+    let driven = drive(ground, &plan, &recorder, stop, Duration::from_secs(1_700_000_000)).await;
     recorder.finish().expect("written");
     let check = cart::check_file(&path);
-    let results = Results::new(check, &plan, driven, Vec::new(), None, "again".to_owned());
-    (results, ground)
+    Results::new(check, &plan, driven, Vec::new(), None, "again".to_owned())
 }
 
 async fn results(workload: Workload, flaws: Flaws) -> Results {
@@ -92,7 +96,9 @@ async fn carts_in_registers_keep_additions_with_siblings_and_lose_them_without()
 async fn a_cluster_that_does_not_become_quiet_is_unknown_and_the_cart_is_named() {
     for (flaws, complaint) in [
         (Flaws { empty_copy: Some(NodeNumber(1)), ..Flaws::default() }, "of n1 and n2 differ"),
-        (Flaws { owes: true, ..Flaws::default() }, "n4, no owner, still holds a copy"),
+        (Flaws { odd_copy: Some(NodeNumber(2)), ..Flaws::default() }, "of n1 and n3 differ"),
+        (Flaws { keeps: true, ..Flaws::default() }, "n5, no owner, still holds a copy"),
+        (Flaws { owes: true, ..Flaws::default() }, "n5 still owes its copy to 1 owners"),
     ] {
         let results = results(Workload::Cart, flaws).await;
         assert_eq!(results.check.valid, Verdict::Unknown);
@@ -102,14 +108,28 @@ async fn a_cluster_that_does_not_become_quiet_is_unknown_and_the_cart_is_named()
 }
 
 #[tokio::test]
+async fn additions_on_fewer_nodes_than_their_quorum_are_counted_before_they_are_mended() {
+    let sound = results(Workload::Cart, Flaws::default()).await;
+    assert_eq!(sound.thin_count, Some(0));
+    let thin = results(Workload::Cart, Flaws { thin: true, ..Flaws::default() }).await;
+    assert_eq!(thin.check.valid, Verdict::Valid, "{:?}", thin.check.error);
+    assert!(thin.thin_count > Some(0), "{:?}", thin.thin_count);
+}
+
+#[tokio::test]
 async fn an_interrupted_campaign_is_unknown_and_healed() {
-    let stop = Stop::default();
+    let (stop, ground) = (Stop::default(), FakeGround::new(5, Flaws::default()));
     let request = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        while ground.active.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
         stop.request();
     };
-    let (_, (results, ground)) =
-        tokio::join!(request, campaign(Workload::Cart, Flaws::default(), &stop));
+    let interrupted = async {
+        tokio::join!(request, campaign_on(&ground, Workload::Cart, &stop)).1
+    };
+    let within = Duration::from_secs(30);
+    let results = tokio::time::timeout(within, interrupted).await.expect("a fault has begun");
     assert_eq!(results.check.valid, Verdict::Unknown);
     assert!(results.check.error.expect("a reason").contains("interrupted"));
     assert!(ground.active.borrow().is_empty());
@@ -142,6 +162,7 @@ async fn results_have_the_keys_that_others_rely_on() {
         "worst-stale-latency-ms",
         "faults",
         "availability",
+        "thin-count",
         "command",
     ] {
         assert!(json.get(key).is_some(), "{key} is missing in {json}");
@@ -156,7 +177,7 @@ async fn results_have_the_keys_that_others_rely_on() {
 #[tokio::test]
 async fn a_mishap_makes_a_valid_history_unknown() {
     let plan = plan(Workload::Cart);
-    let finale = super::Finale { missing: Vec::new(), quiet_after: None };
+    let finale = super::Finale { missing: Vec::new(), quiet_after: None, thin: None };
     let driven = Driven { faults: [(FaultKind::Kill, 2)].into(), finale };
     let mut check = results(Workload::Cart, Flaws::default()).await.check;
     check.valid = Verdict::Valid;

@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use cartwheel_checker::cart::Item;
 
-use super::{Action, Answer, Call, CallError, Ground};
+use super::{Action, Answer, Call, CallError, Ground, OwnCopy};
 use crate::fault::{Fault, NodeNumber};
 
 /// What is wrong with the cluster.
@@ -18,11 +19,20 @@ pub(crate) struct Flaws {
     pub(crate) silent_every: Option<u64>,
     /// This node's own copy always looks empty.
     pub(crate) empty_copy: Option<NodeNumber>,
-    /// A node that is no owner still has something to hand over.
+    /// The last node, no owner, still has something to hand over.
     pub(crate) owes: bool,
+    /// The last node, no owner, still holds a copy that it owes nobody.
+    pub(crate) keeps: bool,
+    /// This node's own copy shows what the others show, and differs beneath.
+    pub(crate) odd_copy: Option<NodeNumber>,
+    /// Until a cart is read with a quorum of its own, only the first node holds it.
+    pub(crate) thin: bool,
     /// A register forgets siblings: the last write wins.
     pub(crate) last_write_wins: bool,
 }
+
+/// How many owners each key has: the first nodes.
+const OWNERS: usize = 3;
 
 /// How often a register was written, and its values, each with the number of its write.
 type Register = (u64, Vec<(u64, Vec<u8>)>);
@@ -35,6 +45,8 @@ pub(crate) struct FakeGround {
     writes: Cell<u64>,
     carts: RefCell<BTreeMap<String, BTreeMap<String, Item>>>,
     registers: RefCell<BTreeMap<String, Register>>,
+    /// The keys that were read with a quorum of the call's own.
+    repaired: RefCell<BTreeSet<String>>,
     pub(crate) active: RefCell<BTreeSet<usize>>,
     pub(crate) begun: Cell<usize>,
 }
@@ -48,6 +60,7 @@ impl FakeGround {
             writes: Cell::new(0),
             carts: RefCell::default(),
             registers: RefCell::default(),
+            repaired: RefCell::default(),
             active: RefCell::default(),
             begun: Cell::new(0),
         }
@@ -72,6 +85,23 @@ impl FakeGround {
         values.push((*version, value));
     }
 
+    /// What lies beneath `shown`, read from one node's own copy.
+    fn own_copy(&self, call: &Call, shown: impl Debug) -> OwnCopy {
+        let odd = self.flaws.odd_copy.is_some() && call.node == self.flaws.odd_copy;
+        let last = call.node == Some(NodeNumber(self.nodes - 1));
+        OwnCopy {
+            digest: format!("{shown:?}{}", if odd { " and more" } else { "" }),
+            is_stored: self.is_owner(call) || (last && self.flaws.keeps),
+            owes: u8::from(last && self.flaws.owes),
+        }
+    }
+
+    /// Whether the call is to a node that owns the key and holds it by now.
+    fn is_owner(&self, call: &Call) -> bool {
+        let late = self.flaws.thin && !self.repaired.borrow().contains(&call.key);
+        call.node.is_some_and(|node| node.0 < if late { 1 } else { OWNERS })
+    }
+
     fn is_every(&self, every: Option<u64>) -> bool {
         every.is_some_and(|every| self.writes.get().is_multiple_of(every))
     }
@@ -93,27 +123,29 @@ impl Ground for FakeGround {
     async fn call(&self, call: Call) -> Result<Answer, CallError> {
         // Between the halves of a read-modify-write others get their turn.
         tokio::task::yield_now().await;
+        let local = matches!(call.action, Action::ReadLocal);
+        if matches!(call.action, Action::Read) && call.quorum.is_some() {
+            self.repaired.borrow_mut().insert(call.key.clone());
+        }
         let empty = self.flaws.empty_copy.is_some() && call.node == self.flaws.empty_copy;
+        let empty = local && (empty || !self.is_owner(&call));
         match call.action {
             Action::Read | Action::ReadLocal if call.bucket == crate::workload::CART_BUCKET => {
-                let local = matches!(call.action, Action::ReadLocal);
-                let stranger = local && call.node.is_some_and(|node| node.0 >= 3);
-                if (local && empty) || (stranger && !self.flaws.owes) {
-                    return Ok(Answer::Cart { items: Vec::new(), exists: false });
-                }
                 let carts = self.carts.borrow();
-                let cart = carts.get(&call.key);
-                let items = cart.map(|cart| cart.values().cloned().collect()).unwrap_or_default();
-                Ok(Answer::Cart { items, exists: cart.is_some() })
+                let cart = carts.get(&call.key).filter(|_| !empty);
+                let items: Vec<Item> =
+                    cart.map(|cart| cart.values().cloned().collect()).unwrap_or_default();
+                let copy = local.then(|| self.own_copy(&call, &items));
+                Ok(Answer::Cart { items, copy })
             }
             Action::Read | Action::ReadLocal => {
                 let registers = self.registers.borrow();
-                let (version, values) = registers.get(&call.key).cloned().unwrap_or_default();
-                let values = values.into_iter().map(|(_, value)| value).collect();
+                let register = registers.get(&call.key).filter(|_| !empty);
+                let (version, values) = register.cloned().unwrap_or_default();
+                let values: Vec<_> = values.into_iter().map(|(_, value)| value).collect();
                 let context = Some(vec![(version >> 8) as u8, version as u8]);
-                let stranger = call.node.is_some_and(|node| node.0 >= 3);
-                let exists = !(stranger && matches!(call.action, Action::ReadLocal));
-                Ok(Answer::Register { values, context, exists })
+                let copy = local.then(|| self.own_copy(&call, &values));
+                Ok(Answer::Register { values, context, copy })
             }
             write @ (Action::Change { .. } | Action::Put { .. }) => {
                 self.writes.set(self.writes.get() + 1);
@@ -153,7 +185,7 @@ impl Ground for FakeGround {
     }
 
     async fn owners(&self, _: &str, _: &str) -> anyhow::Result<Vec<NodeNumber>> {
-        Ok((0..self.nodes.min(3)).map(NodeNumber).collect())
+        Ok((0..self.nodes.min(OWNERS)).map(NodeNumber).collect())
     }
 
     fn mishaps(&self) -> Vec<String> {

@@ -94,7 +94,7 @@ pub struct Call {
 pub enum Action {
     /// Read from a quorum.
     Read,
-    /// Read the asked node's own copy.
+    /// Read what the asked node itself stores.
     ReadLocal,
     /// Cancel additions of a cart and make one.
     Change {
@@ -119,8 +119,8 @@ pub enum Answer {
     Cart {
         /// Its additions.
         items: Vec<Item>,
-        /// Whether anything was ever written to it, as far as those know who were asked.
-        exists: bool,
+        /// What lies beneath, if one node's own copy was read.
+        copy: Option<OwnCopy>,
     },
     /// What a register holds.
     Register {
@@ -128,11 +128,22 @@ pub enum Answer {
         values: Vec<Vec<u8>>,
         /// What a put of their resolution hands back.
         context: Option<Vec<u8>>,
-        /// Whether anything was ever written to it, as far as those know who were asked.
-        exists: bool,
+        /// What lies beneath, if one node's own copy was read.
+        copy: Option<OwnCopy>,
     },
     /// The write is acknowledged.
     Written,
+}
+
+/// What a node itself stores for a key, beside what that shows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnCopy {
+    /// The hash of all that nodes exchange of it, cancellations included.
+    pub digest: String,
+    /// Whether anything is stored at all.
+    pub is_stored: bool,
+    /// How many owners lack it as far as the node knows.
+    pub owes: u8,
 }
 
 /// Why an operation did not happen, or is not known to have happened.

@@ -18,7 +18,7 @@ pub use carts::Carts;
 pub use mix::{Generator, Mix, Operation};
 
 use crate::fault::NodeNumber;
-use crate::ground::{Action, Answer, Call, CallError, Ground};
+use crate::ground::{Action, Answer, Call, CallError, Ground, OwnCopy};
 
 /// The bucket of the `cart` workload: built in.
 pub const CART_BUCKET: &str = "carts";
@@ -63,8 +63,8 @@ pub struct Manner {
 pub struct Shown {
     /// The cart's additions, in no order.
     pub items: Vec<Item>,
-    /// Whether anything was ever written to it, as far as those know who were asked.
-    pub exists: bool,
+    /// What lies beneath, if one node's own copy was read.
+    pub copy: Option<OwnCopy>,
 }
 
 impl Workload {
@@ -129,9 +129,9 @@ impl Workload {
         let definite = |error: CallError| CallError { definite: true, ..error };
         let call = manner.call(self.bucket(), cart, action);
         match ground.call(call).await.map_err(definite)? {
-            Answer::Cart { items, exists } => Ok(Shown { items, exists }),
-            Answer::Register { values, exists, .. } => {
-                Ok(Shown { items: blob::union(&values).map_err(definite)?, exists })
+            Answer::Cart { items, copy } => Ok(Shown { items, copy }),
+            Answer::Register { values, copy, .. } => {
+                Ok(Shown { items: blob::union(&values).map_err(definite)?, copy })
             }
             Answer::Written => Err(definite(unexpected("a read was answered as a write"))),
         }

@@ -147,7 +147,7 @@ impl Client {
     /// The values of a register, sorted.
     pub(crate) async fn values(&self, request: &Request) -> Vec<Vec<u8>> {
         match self.answer(request).await {
-            Response::Found { object, .. } => {
+            Response::Found { object, .. } | Response::Held { object, .. } => {
                 let mut values: Vec<Vec<u8>> =
                     object.values().iter().map(|value| value.bytes.to_vec()).collect();
                 values.sort();
@@ -166,7 +166,9 @@ impl Client {
                 let additions = object.additions();
                 additions.iter().map(|add| (add.sku.to_string(), add.quantity)).collect()
             }
-            other @ (Response::Written { .. } | Response::Refused(_)) => panic!("{name}: {other}"),
+            other @ (Response::Held { .. } | Response::Written { .. } | Response::Refused(_)) => {
+                panic!("{name}: {other}")
+            }
         }
     }
 }

@@ -96,7 +96,10 @@ async fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_under_load() {
                 let name = format!("k{number}.{count}");
                 match client.ask(&put(&name, b"v")).await {
                     Ok(Ok(Response::Written { .. })) => acknowledged.push(name),
-                    Ok(Ok(Response::Found { .. } | Response::Refused(_)) | Err(_)) => {}
+                    Ok(
+                        Ok(Response::Found { .. } | Response::Held { .. } | Response::Refused(_))
+                        | Err(_),
+                    ) => {}
                     Err(_) => break,
                 }
             }

@@ -232,7 +232,10 @@ impl Walk {
                 let shown = object.values().iter().map(|value| value.put_id).collect();
                 Some((context.clone(), shown))
             }
-            Response::Found { .. } | Response::Written { .. } | Response::Refused(_) => None,
+            Response::Found { .. }
+            | Response::Held { .. }
+            | Response::Written { .. }
+            | Response::Refused(_) => None,
         });
         self.clients.read = found.or(self.clients.read.take());
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use cartwheel_checker::cart::Item;
 use cartwheel_client::{
-    Addition, Ask, Client, Context, Error, NodeId, Options, Shown, add_id_text, parse_add_id,
+    Addition, Ask, Client, Context, Error, Held, NodeId, Options, add_id_text, parse_add_id,
     parse_node_id,
 };
 use tokio::sync::OnceCell;
 
-use super::super::{Action, Answer, Call, CallError};
+use super::super::{Action, Answer, Call, CallError, OwnCopy};
 use crate::fault::NodeNumber;
 
 /// All clients of a cluster: one client of the library, whose connections they share.
@@ -93,12 +93,25 @@ async fn carry_out(
 ) -> Result<Answer, Error> {
     let key = call.key.into_bytes();
     match call.action {
-        Action::Read if is_cart => client.cart_with(key, options).show().await.map(shown),
-        Action::ReadLocal if is_cart => {
-            client.cart_with(key, options).show_local().await.map(shown)
+        Action::Read if is_cart => {
+            let shown = client.cart_with(key, options).show().await?;
+            Ok(Answer::Cart { items: items(shown.items), copy: None })
         }
-        Action::Read => client.get(&key, &options).await.map(found),
-        Action::ReadLocal => client.get_local(&key, &options).await.map(found),
+        Action::ReadLocal if is_cart => {
+            let held = client.cart_with(key, options).show_local().await?;
+            let copy = Some(own_copy(&held));
+            Ok(Answer::Cart { items: items(held.content), copy })
+        }
+        Action::Read => {
+            let found = client.get(&key, &options).await?;
+            let context = Some(found.context.to_bytes());
+            Ok(Answer::Register { values: found.values, context, copy: None })
+        }
+        Action::ReadLocal => {
+            let held = client.get_local(&key, &options).await?;
+            let copy = Some(own_copy(&held));
+            Ok(Answer::Register { values: held.content, context: None, copy })
+        }
         Action::Change { cancel, add } => {
             let bad = |add_id: &String| Error::BadValue(format!("{add_id} is no add_id"));
             let id = |add_id: &String| parse_add_id(add_id).ok_or_else(|| bad(add_id));
@@ -118,20 +131,19 @@ async fn carry_out(
     }
 }
 
-fn shown(shown: Shown) -> Answer {
-    let exists = !shown.context.is_of_nothing();
-    let additions = shown.items.into_iter().flat_map(|item| item.additions);
+fn items(shown: Vec<cartwheel_client::Item>) -> Vec<Item> {
+    let additions = shown.into_iter().flat_map(|item| item.additions);
     let item = |addition: Addition| Item {
         add_id: add_id_text(addition.add_id),
         sku: addition.sku.to_string(),
         quantity: addition.quantity,
     };
-    Answer::Cart { items: additions.map(item).collect(), exists }
+    additions.map(item).collect()
 }
 
-fn found(found: cartwheel_client::Found) -> Answer {
-    let exists = !found.context.is_of_nothing();
-    Answer::Register { values: found.values, context: Some(found.context.to_bytes()), exists }
+fn own_copy<T>(held: &Held<T>) -> OwnCopy {
+    let digest = format!("{:032x}", held.digest);
+    OwnCopy { digest, is_stored: held.is_stored, owes: held.owes }
 }
 
 fn failed(error: &Error) -> CallError {

@@ -63,6 +63,10 @@ pub(super) enum Response<'a, O> {
         owners: u8,
         fallbacks: u8,
     },
+    Held {
+        object: O,
+        owes: u8,
+    },
     Written {
         slots: u8,
         nodes: u8,
@@ -141,6 +145,9 @@ pub(super) fn response(response: &LiveResponse) -> Response<'_, impl Serialize> 
             owners: *owners,
             fallbacks: *fallbacks,
         },
+        LiveResponse::Held { object, owes } => {
+            Response::Held { object: object::object(object), owes: *owes }
+        }
         LiveResponse::Written { slots, nodes, zones } => {
             Response::Written { slots: *slots, nodes: *nodes, zones: *zones }
         }
@@ -156,6 +163,9 @@ pub(super) fn into_response(response: DecodedResponse<'_>) -> Result<LiveRespons
             owners,
             fallbacks,
         },
+        Response::Held { object, owes } => {
+            LiveResponse::Held { object: object::into_object(object)?, owes }
+        }
         Response::Written { slots, nodes, zones } => LiveResponse::Written { slots, nodes, zones },
         Response::Refused(why) => LiveResponse::Refused(into_refusal(why)?),
     })
@@ -167,6 +177,7 @@ pub(super) fn response_size_hint(response: &LiveResponse) -> usize {
         LiveResponse::Found { object, context, .. } => {
             48 + object::size_hint(object) + 20 * context.seen().len()
         }
+        LiveResponse::Held { object, .. } => 32 + object::size_hint(object),
         LiveResponse::Written { .. } | LiveResponse::Refused(_) => 32,
     }
 }

@@ -122,6 +122,7 @@ pub(super) fn responses() -> Vec<(&'static str, Response)> {
     let refused = refusals().into_iter().map(|why| ("response refused", Response::Refused(why)));
     let mut responses = vec![
         ("response found", found),
+        ("response held", Response::Held { object: cart(), owes: 2 }),
         ("response written", Response::Written { slots: 3, nodes: 4, zones: 2 }),
     ];
     responses.extend(refused);
@@ -263,6 +264,7 @@ pub(super) fn any_response() -> impl Strategy<Value = Response> {
             owners,
             fallbacks,
         }),
+        (any_object(), any::<u8>()).prop_map(|(object, owes)| Response::Held { object, owes }),
         any::<[u8; 3]>().prop_map(|[slots, nodes, zones]| Response::Written {
             slots,
             nodes,
