@@ -65,7 +65,7 @@ impl Replica {
         }
     }
 
-    /// How many requests are under way: coordinated here or forwarded.
+    /// How many requests wait for their reply: coordinated here or forwarded.
     pub fn pending(&self) -> usize {
         self.requests.len() + self.forwards.len()
     }

@@ -1,6 +1,9 @@
 //! The requests that this node coordinates: the tables of puts and gets under way.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use crate::{
     bucket::Bucket,
@@ -42,6 +45,8 @@ enum Waiter {
 pub(crate) struct Requests {
     puts: BTreeMap<RequestId, (Client, Put)>,
     gets: BTreeMap<RequestId, (Client, Get)>,
+    /// Those of them whose clients have their replies, the oldest reply first.
+    replied: VecDeque<RequestId>,
 }
 
 impl Client {
@@ -83,9 +88,9 @@ impl Client {
 }
 
 impl Requests {
-    /// How many are under way.
+    /// How many wait for their reply.
     pub(crate) fn len(&self) -> usize {
-        self.puts.len() + self.gets.len()
+        self.puts.len() + self.gets.len() - self.replied.len()
     }
 
     /// Whether the request is under way: a duplicate starts nothing.
@@ -228,13 +233,13 @@ impl Requests {
             put.replied = true;
             let response = put.response(env.me, env.view);
             client.reply(env, &put.key, response);
+            self.replied.push_back(id);
         }
         // The request goes on after its reply until every slot is filled (paper §4.5).
         if put.complete() && put.replied {
-            self.puts.remove(&id);
-            env.cancel_timer(Timer::Fallback(id));
-            env.cancel_timer(Timer::Deadline(id));
+            self.end(env, id);
         }
+        self.make_room(env);
     }
 
     fn after_get_answer<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
@@ -245,12 +250,44 @@ impl Requests {
             let binding = Binding::new(env.config.cluster, &get.key.key);
             let response = get.response(binding, env.merging(bucket));
             client.reply(env, &get.key, response);
+            self.replied.push_back(id);
         }
         if get.complete() && get.replied {
-            let (_, get) = self.gets.remove(&id).expect("the get was just there");
+            self.end(env, id);
+        }
+        self.make_room(env);
+    }
+
+    /// Keeps those that go on after their reply within their bound: the oldest ends.
+    fn make_room<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        while self.replied.len() > env.config.max_replied
+            && let Some(oldest) = self.replied.front().copied()
+        {
+            self.end(env, oldest);
+        }
+    }
+
+    /// Ends a request whose client has its reply. Stale owners are repaired with what a get has heard.
+    fn end<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
+        self.puts.remove(&id);
+        if let Some((_, get)) = self.gets.remove(&id)
+            && let Some(bucket) = env.bucket(&get.key)
+        {
             repair(env, &get, bucket);
-            env.cancel_timer(Timer::Fallback(id));
-            env.cancel_timer(Timer::Deadline(id));
+        }
+        self.forget_reply(id);
+        env.cancel_timer(Timer::Fallback(id));
+        env.cancel_timer(Timer::Deadline(id));
+    }
+
+    /// The request is no longer among those that go on after their reply. Most leave soon after they came,
+    /// the others when they are the oldest: it is looked for from both ends.
+    fn forget_reply(&mut self, id: RequestId) {
+        let count = self.replied.len();
+        let is_at = |at: &usize| self.replied[*at] == id;
+        let both = |near: usize| [count - 1 - near, near].into_iter().find(is_at);
+        if let Some(at) = (0..count.div_ceil(2)).find_map(both) {
+            self.replied.remove(at);
         }
     }
 
@@ -282,6 +319,7 @@ impl Requests {
 
     /// The client waits no longer: it is told what is known, and stale owners are repaired with what came.
     pub(crate) fn deadline<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
+        self.forget_reply(id);
         if let Some((client, put)) = self.puts.remove(&id) {
             env.cancel_timer(Timer::Fallback(id));
             if !put.replied {

@@ -124,8 +124,12 @@ pub struct Config {
     pub handoff_every_ms: u32,
     /// How many hints are handed over in one step, and how many records are looked at.
     pub handoff_page: usize,
-    /// How many requests may be under way at once; more are refused.
+    /// How many requests may wait for their reply at once; more are refused.
     pub max_pending: usize,
+    /// How many requests may go on after their reply, until all owners have answered or their time is over
+    /// (paper §4.5); beyond that the oldest ends early. It bounds memory and refuses nobody: what was
+    /// acknowledged is durable on its quorum, and read repair brings it to whom it did not reach.
+    pub max_replied: usize,
     /// Which rules hold.
     pub rules: Rules,
 }
@@ -139,8 +143,8 @@ impl Config {
             max_timeout_ms: 10_000,
             handoff_every_ms: 500,
             handoff_page: 64,
-            // A request whose client has its answer counts until all owners have answered or its time is over.
-            max_pending: 65_536,
+            max_pending: 4_096,
+            max_replied: 4_096,
             rules: Rules::sound(),
         }
     }

@@ -10,7 +10,7 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `cluster nodes=5 n=3 [zones="a b"] [bound=K] [pending=N] [page=N]` | starts all nodes |
+//! | `cluster nodes=5 n=3 [zones="a b"] [bound=K] [pending=N] [replied=N] [page=N]` | starts all nodes |
 //! | `get`, `local`, `put`, `delete`, `add`, `cancel`, `change` | a client's request, see [`Ask`] |
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
@@ -107,6 +107,8 @@ impl Runner {
         setup.cancelled_bound = ask::number(args, "bound")?.unwrap_or(setup.cancelled_bound);
         setup.config.max_pending =
             ask::number(args, "pending")?.unwrap_or(setup.config.max_pending);
+        setup.config.max_replied =
+            ask::number(args, "replied")?.unwrap_or(setup.config.max_replied);
         if let Some(zones) = args.take_key("zones") {
             setup.zones = zones.split(' ').map(str::to_owned).collect();
         }

@@ -325,6 +325,7 @@ impl NodeConfig {
             handoff_page: self.handoff_page,
             max_pending: self.max_pending,
             rules: self.rules()?,
+            ..CoreConfig::new(cluster)
         })
     }
 }
