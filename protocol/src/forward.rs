@@ -2,8 +2,9 @@
 //!
 //! A register put that was forwarded is neither resent nor coordinated again by the forwarder: it may have been
 //! taken, and a second dot of the same put could bring back what a later put has replaced (riak_kv #1754).
-//! After a silence its outcome is unknown. A refusal before anything was started is definite. Reads and cart
-//! operations may be carried out anywhere any number of times.
+//! After a silence its outcome is unknown. A refusal before anything was started is definite: it is delivered once.
+//! Reads and cart operations may be carried out anywhere any number of times; they may also be delivered
+//! twice, so a refusal of one says nothing of what became of the other.
 
 use alloc::collections::BTreeMap;
 
@@ -77,11 +78,15 @@ impl Forwards {
         if self.0.get(&id).is_none_or(|forwarded| forwarded.to != from) {
             return None;
         }
-        let Forwarded { client, key, request, .. } = self.0.remove(&id)?;
+        let Forwarded { client, key, request, need, .. } = self.0.remove(&id)?;
         env.cancel_timer(Timer::Fallback(id));
         env.cancel_timer(Timer::Deadline(id));
         match response {
             Response::Refused(refusal) if refusal.is_the_nodes() => {
+                // The network may have delivered it twice, and this be the answer to the later one only.
+                let operation = &request.operation;
+                let twice = operation.is_repeatable() && !operation.is_read();
+                let client = if twice { client.unsure(need) } else { client };
                 Some(TakenBack { id, client, request })
             }
             Response::Found { .. }
