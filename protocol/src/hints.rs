@@ -20,29 +20,33 @@ use crate::{
     view::{View, ViewId},
 };
 
-/// How a record came to change by what a peer sent.
-pub(crate) struct Absorbed {
-    /// Whether the record changed.
-    pub(crate) changed: bool,
-    /// Whether this node owns the key.
-    pub(crate) owner: bool,
+/// What became of what a peer sent.
+pub(crate) enum Absorbed {
+    /// It is in the record.
+    Held {
+        /// Whether the record changed.
+        changed: bool,
+    },
+    /// What is stored here is damaged: nothing was taken in, and nothing may be acknowledged (W1).
+    Damaged,
+    /// The bucket is not in this view, or not yet: nothing was taken in, and there is nothing to say.
+    UnknownBucket,
 }
 
 /// Merges what a peer sent into the own record (V5), and owes it on if this node owns no copy (H1).
 ///
-/// `slot` is the owner whose place the sender addressed. Nothing is taken in, and so nothing may be
-/// acknowledged, where the own record is damaged or the bucket unknown: then the answer is `None`.
+/// `slot` is the owner whose place the sender addressed.
 pub(crate) fn absorb<S: Storage>(
     env: &mut Env<'_, S>,
     key: &RecordKey,
     object: &Object,
     slot: Option<NodeId>,
-) -> Option<Absorbed> {
-    let bucket = env.bucket(key)?;
+) -> Absorbed {
+    let Some(bucket) = env.bucket(key) else { return Absorbed::UnknownBucket };
     let before = match env.storage.read(key) {
         Stored::Absent => Record::default(),
         Stored::Found(record) => record,
-        Stored::Damaged => return None,
+        Stored::Damaged => return Absorbed::Damaged,
     };
     let merged = before.object.merge(object, env.merging(bucket));
     let own = if env.keeps(Mutant::ExtendOwnFromMerge) {
@@ -63,7 +67,7 @@ pub(crate) fn absorb<S: Storage>(
     if changed {
         env.storage.write(key.clone(), Some(record));
     }
-    Some(Absorbed { changed, owner: env.owns(key, bucket) })
+    Absorbed::Held { changed }
 }
 
 /// What a record owes after something was taken in: nobody at an owner. Elsewhere, beside what it owed before,
@@ -191,7 +195,8 @@ fn after(key: RecordKey) -> RecordKey {
     RecordKey { partition: key.partition, key: Key { bucket: key.key.bucket, name: name.into() } }
 }
 
-/// Somebody hands over what it holds for this node: it is merged and acknowledged at the barrier.
+/// Somebody hands over what it holds for this node: it is merged and acknowledged at the barrier. Where that
+/// cannot be, because the own record is damaged, it is told so at once: silence would make this node look dead.
 pub(crate) fn receive<S: Storage>(
     env: &mut Env<'_, S>,
     from: NodeId,
@@ -199,9 +204,16 @@ pub(crate) fn receive<S: Storage>(
     object: &Object,
     digest: Digest,
 ) {
-    if let Some(Absorbed { changed, owner }) = absorb(env, &key, object, None) {
-        let message = env.message(key.partition, Body::HandoffOk { key: key.key, digest, owner });
-        env.acknowledge(from, message, changed);
+    let owner = env.bucket(&key).is_some_and(|bucket| env.owns(&key, bucket));
+    let absorbed = absorb(env, &key, object, None);
+    let RecordKey { partition, key } = key;
+    let ok = |held| Body::HandoffOk { key, digest, owner, held };
+    match absorbed {
+        Absorbed::Held { changed } => {
+            env.acknowledge(from, env.message(partition, ok(true)), changed);
+        }
+        Absorbed::Damaged => env.send(from, partition, ok(false)),
+        Absorbed::UnknownBucket => {}
     }
 }
 

@@ -27,8 +27,9 @@ pub struct Message {
 pub(crate) enum Body {
     /// Hold this object, in the slot of the owner named.
     Put { request: RequestId, slot: NodeId, key: Key, object: Object },
-    /// The object is durable here, in that slot.
-    PutOk { request: RequestId, slot: NodeId },
+    /// The object is durable here, in that slot; or it is not `held` and will not be, because what is stored
+    /// here for the key is damaged.
+    PutOk { request: RequestId, slot: NodeId, held: bool },
     /// What do you hold for this key?
     Get { request: RequestId, key: Key },
     /// This.
@@ -37,9 +38,9 @@ pub(crate) enum Body {
     Repair { key: Key, object: Object },
     /// I hold this for you.
     Handoff { key: Key, object: Object, digest: Digest },
-    /// What you handed over, named by the digest that came with it, is durable here; `owner` says whether the
-    /// answerer owns the key.
-    HandoffOk { key: Key, digest: Digest, owner: bool },
+    /// What you handed over, named by the digest that came with it, is durable here, or not `held` as in
+    /// [`Body::PutOk`]; `owner` says whether the answerer owns the key.
+    HandoffOk { key: Key, digest: Digest, owner: bool, held: bool },
     /// Coordinate this for me: I own no copy.
     Forward { request: RequestId, asked: Request },
     /// What became of it.
@@ -106,15 +107,18 @@ impl fmt::Display for Message {
             Body::Put { request, slot, key, object } => {
                 write!(f, "Put {key} {request} for {slot} {object}")
             }
-            Body::PutOk { request, slot } => write!(f, "PutOk {request} for {slot}"),
+            Body::PutOk { request, slot, held } => {
+                write!(f, "PutOk {request} for {slot}{}", if *held { "" } else { " not held" })
+            }
             Body::Get { request, key } => write!(f, "Get {key} {request}"),
             Body::GetOk { request, answer } => write!(f, "GetOk {request} {answer}"),
             Body::Repair { key, object } => write!(f, "Repair {key} {object}"),
             Body::Handoff { key, object, digest } => {
                 write!(f, "Handoff {key} {object} {digest}")
             }
-            Body::HandoffOk { key, digest, owner } => {
-                write!(f, "HandoffOk {key} {digest}{}", if *owner { "" } else { " not owner" })
+            Body::HandoffOk { key, digest, owner, held } => {
+                write!(f, "HandoffOk {key} {digest}{}", if *owner { "" } else { " not owner" })?;
+                f.write_str(if *held { "" } else { " not held" })
             }
             Body::Forward { request, asked } => write!(f, "Forward {request} {asked}"),
             Body::ForwardOk { request, response } => write!(f, "ForwardOk {request} {response}"),

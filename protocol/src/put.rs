@@ -29,6 +29,8 @@ pub(crate) struct Put {
     slots: Vec<Slot>,
     /// The slots that are filled, and by whom.
     filled: Vec<Filled>,
+    /// Who said that it cannot hold the object, in the order of the nodes.
+    unable: Vec<NodeId>,
 }
 
 /// One owner's place, and the fallbacks that were asked to stand in for it.
@@ -65,6 +67,7 @@ impl Put {
             durable_here: false,
             slots: slots.collect(),
             filled: Vec::new(),
+            unable: Vec::new(),
         }
     }
 
@@ -124,6 +127,24 @@ impl Put {
         if !blocked {
             self.filled.push(answer);
         }
+    }
+
+    /// `holder`, asked to fill the slot of `owner`, says that it cannot hold the object. Says whether another is to
+    /// be asked: nobody else who was asked may still fill it.
+    pub(crate) fn cannot_hold(&mut self, holder: NodeId, owner: NodeId) -> bool {
+        let Some(slot) = self.slots.iter().find(|slot| slot.owner == owner) else { return false };
+        let asked = holder == owner || slot.fallbacks.contains(&holder);
+        let Err(at) = self.unable.binary_search(&holder) else { return false };
+        if !asked || self.is_filled(owner) {
+            return false;
+        }
+        self.unable.insert(at, holder);
+        slot.fallbacks.iter().all(|fallback| self.is_unable(*fallback))
+    }
+
+    /// Whether the node said that it cannot hold the object: then it is not silent.
+    pub(crate) fn is_unable(&self, node: NodeId) -> bool {
+        self.unable.binary_search(&node).is_ok()
     }
 
     /// Whether enough slots hold the object.

@@ -249,15 +249,20 @@ impl Parts<'_> {
         let placed = |key| RecordKey { partition, key };
         match body {
             Body::Put { request, slot, key, object } => {
-                if let Some(Absorbed { changed, .. }) =
-                    hints::absorb(env, &placed(key), &object, Some(slot))
-                {
-                    let message = env.message(partition, Body::PutOk { request, slot });
-                    env.acknowledge(from, message, changed);
+                let (key, ok) = (placed(key), |held| Body::PutOk { request, slot, held });
+                match hints::absorb(env, &key, &object, Some(slot)) {
+                    Absorbed::Held { changed } => {
+                        env.acknowledge(from, env.message(partition, ok(true)), changed);
+                    }
+                    Absorbed::Damaged => env.send(from, partition, ok(false)),
+                    Absorbed::UnknownBucket => {}
                 }
             }
-            Body::PutOk { request, slot } => {
+            Body::PutOk { request, slot, held: true } => {
                 self.requests.put_ok(env, from, request, slot, view);
+            }
+            Body::PutOk { request, slot, held: false } => {
+                self.requests.put_not_held(env, from, request, slot);
             }
             Body::Get { request, key } => {
                 let answer = answer(env, &placed(key));
@@ -270,8 +275,11 @@ impl Parts<'_> {
             Body::Handoff { key, object, digest } => {
                 hints::receive(env, from, placed(key), &object, digest);
             }
-            Body::HandoffOk { key, digest, owner } => {
-                hints::settle(env, from, &placed(key), digest, owner, view);
+            Body::HandoffOk { key, digest, owner, held } => {
+                // Who does not hold it is owed as before.
+                if held {
+                    hints::settle(env, from, &placed(key), digest, owner, view);
+                }
             }
             Body::Forward { request, asked } => {
                 let coordinator = if env.keeps(Mutant::ReuseRequestIds) {

@@ -212,6 +212,23 @@ impl Requests {
         }
     }
 
+    /// A peer cannot hold the object of a put: its record is damaged. It is not silent, and the next fallback is
+    /// asked at once.
+    pub(crate) fn put_not_held<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        from: NodeId,
+        id: RequestId,
+        slot: NodeId,
+    ) {
+        let Some((_, put)) = self.puts.get_mut(&id) else { return };
+        let Some(bucket) = env.bucket(&put.key) else { return };
+        if put.cannot_hold(from, slot) {
+            ask_fallback_to_hold(env, put, id, slot, bucket, false);
+            self.after_put_answer(env, id);
+        }
+    }
+
     /// A peer answers a get.
     pub(crate) fn get_ok<S: Storage>(
         &mut self,
@@ -298,7 +315,9 @@ impl Requests {
             let Some(bucket) = env.bucket(&put.key) else { return };
             for owner in put.open_slots().collect::<Vec<_>>() {
                 if owner != env.me {
-                    env.silent(owner);
+                    if !put.is_unable(owner) {
+                        env.silent(owner);
+                    }
                     again |= ask_fallback_to_hold(env, put, id, owner, bucket, false);
                 }
             }

@@ -44,6 +44,7 @@ enum Body<'a, O, R> {
     PutOk {
         request: RequestId,
         slot: Random64,
+        held: bool,
     },
     Get {
         request: RequestId,
@@ -70,6 +71,7 @@ enum Body<'a, O, R> {
         key: Key<'a>,
         digest: Id128,
         owner: bool,
+        held: bool,
     },
     Forward {
         request: RequestId,
@@ -132,8 +134,8 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             key: key::key(key),
             object: object::object(object),
         },
-        LiveBody::PutOk { request, slot } => {
-            Body::PutOk { request: request_id(*request), slot: Random64(slot.0) }
+        LiveBody::PutOk { request, slot, held } => {
+            Body::PutOk { request: request_id(*request), slot: Random64(slot.0), held: *held }
         }
         LiveBody::Get { request, key } => {
             Body::Get { request: request_id(*request), key: key::key(key) }
@@ -154,9 +156,12 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             object: object::object(object),
             digest: Id128(digest.0),
         },
-        LiveBody::HandoffOk { key, digest, owner } => {
-            Body::HandoffOk { key: key::key(key), digest: Id128(digest.0), owner: *owner }
-        }
+        LiveBody::HandoffOk { key, digest, owner, held } => Body::HandoffOk {
+            key: key::key(key),
+            digest: Id128(digest.0),
+            owner: *owner,
+            held: *held,
+        },
         LiveBody::Forward { request, asked } => {
             Body::Forward { request: request_id(*request), asked: request::request(asked) }
         }
@@ -176,8 +181,8 @@ fn into_body(
             key: key::into_key(&key)?,
             object: object::into_object(object)?,
         },
-        Body::PutOk { request, slot } => {
-            LiveBody::PutOk { request: into_request_id(request), slot: NodeId(slot.0) }
+        Body::PutOk { request, slot, held } => {
+            LiveBody::PutOk { request: into_request_id(request), slot: NodeId(slot.0), held }
         }
         Body::Get { request, key } => {
             LiveBody::Get { request: into_request_id(request), key: key::into_key(&key)? }
@@ -198,8 +203,8 @@ fn into_body(
             object: object::into_object(object)?,
             digest: Digest(digest.0),
         },
-        Body::HandoffOk { key, digest, owner } => {
-            LiveBody::HandoffOk { key: key::into_key(&key)?, digest: Digest(digest.0), owner }
+        Body::HandoffOk { key, digest, owner, held } => {
+            LiveBody::HandoffOk { key: key::into_key(&key)?, digest: Digest(digest.0), owner, held }
         }
         Body::Forward { request, asked } => LiveBody::Forward {
             request: into_request_id(request),

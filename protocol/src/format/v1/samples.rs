@@ -138,14 +138,16 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
     let response = responses()[0].1.clone();
     let bodies = [
         ("put", Body::Put { request, slot, key: key.clone(), object: object.clone() }),
-        ("put ok", Body::PutOk { request, slot }),
+        ("put ok", Body::PutOk { request, slot, held: true }),
+        ("put ok not held", Body::PutOk { request, slot, held: false }),
         ("get", Body::Get { request, key: key.clone() }),
         ("get ok absent", Body::GetOk { request, answer: Answer::Absent }),
         ("get ok found", Body::GetOk { request, answer: Answer::Found(object.clone()) }),
         ("get ok damaged", Body::GetOk { request, answer: Answer::Damaged }),
         ("repair", Body::Repair { key: key.clone(), object: object.clone() }),
         ("handoff", Body::Handoff { key: key.clone(), object, digest }),
-        ("handoff ok", Body::HandoffOk { key, digest, owner: true }),
+        ("handoff ok", Body::HandoffOk { key: key.clone(), digest, owner: true, held: true }),
+        ("handoff ok not held", Body::HandoffOk { key, digest, owner: true, held: false }),
         ("forward", Body::Forward { request, asked }),
         ("forward ok", Body::ForwardOk { request, response }),
     ];
@@ -291,7 +293,8 @@ fn any_body() -> impl Strategy<Value = Body> {
         (id.clone(), node, key.clone(), object.clone()).prop_map(|(request, slot, key, object)| {
             Body::Put { request, slot: NodeId(slot), key, object }
         }),
-        (id.clone(), node).prop_map(|(request, slot)| Body::PutOk { request, slot: NodeId(slot) }),
+        (id.clone(), node, any::<bool>())
+            .prop_map(|(request, slot, held)| Body::PutOk { request, slot: NodeId(slot), held }),
         (id.clone(), key.clone()).prop_map(|(request, key)| Body::Get { request, key }),
         (id.clone(), answer).prop_map(|(request, answer)| Body::GetOk { request, answer }),
         (key.clone(), object.clone()).prop_map(|(key, object)| Body::Repair { key, object }),
@@ -300,10 +303,8 @@ fn any_body() -> impl Strategy<Value = Body> {
             object,
             digest
         }),
-        (key, digest, any::<bool>()).prop_map(|(key, digest, owner)| Body::HandoffOk {
-            key,
-            digest,
-            owner
+        (key, digest, any::<[bool; 2]>()).prop_map(|(key, digest, [owner, held])| {
+            Body::HandoffOk { key, digest, owner, held }
         }),
         (id.clone(), any_request()).prop_map(|(request, asked)| Body::Forward { request, asked }),
         (id, any_response()).prop_map(|(request, response)| Body::ForwardOk { request, response }),
