@@ -116,8 +116,19 @@ pub(crate) fn owed_now<S: Storage>(
 pub(crate) struct Handoff {
     /// Where the next page begins; `None` at the start of a pass.
     cursor: Option<RecordKey>,
-    /// The suspected owners that were sent a hint in this pass: one is enough to find them well again.
-    probed: Vec<NodeId>,
+    /// The suspected owners that were sent a hint, in the order of the nodes: one a pass is enough to find them
+    /// well again.
+    probes: Vec<Probe>,
+}
+
+/// A hint that a suspected owner was sent. The next pass sends a later one: should the owner be unable to answer
+/// one of them, others must not wait for it.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct Probe {
+    owner: NodeId,
+    key: RecordKey,
+    /// Whether that was in this pass.
+    in_this_pass: bool,
 }
 
 /// The pause between two pages of one pass, in milliseconds: foreground requests come in between.
@@ -135,7 +146,7 @@ impl Handoff {
         let mut from = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
         for _ in 0..env.config.handoff_page {
             let Some((key, stored)) = from.and_then(|from| env.storage.scan(&from, 1).pop()) else {
-                *self = Self::default();
+                self.end_pass(env);
                 return env.set_timer(Timer::Handoff, env.config.handoff_every_ms);
             };
             from = if owns_all(env, key.partition) {
@@ -147,6 +158,24 @@ impl Handoff {
         }
         self.cursor = from;
         env.set_timer(Timer::Handoff, PAGE_GAP_MS);
+    }
+
+    /// Ends a pass. A suspected owner for which it had no later hint than the pass before gets that one again, and
+    /// the next pass begins with the first.
+    fn end_pass<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        for probe in core::mem::take(&mut self.probes) {
+            if !env.is_suspected(probe.owner) {
+                continue;
+            }
+            if probe.in_this_pass {
+                self.probes.push(Probe { in_this_pass: false, ..probe });
+            } else if let Stored::Found(record) = env.storage.read(&probe.key)
+                && let Some(bucket) = env.bucket(&probe.key)
+                && owed_now(env, &probe.key, bucket, &record).contains(&probe.owner)
+            {
+                send_hint(env, probe.owner, &probe.key, &record);
+            }
+        }
     }
 
     /// Sends one hint to whom it is owed. Owners that are suspected get one
@@ -162,18 +191,31 @@ impl Handoff {
             env.storage.write(key.clone(), None);
             return;
         }
-        let (digest, place) = (record.object.digest(&key.key), key.partition);
         for owner in owners {
-            if env.is_suspected(owner) {
-                if self.probed.contains(&owner) {
-                    continue;
-                }
-                self.probed.push(owner);
+            if !env.is_suspected(owner) || self.probes(owner, key) {
+                send_hint(env, owner, key, &record);
             }
-            let (key, object) = (key.key.clone(), record.object.clone());
-            env.send(owner, place, Body::Handoff { key, object, digest });
         }
     }
+
+    /// Whether a suspected owner is sent this hint: one that the pass before did not come to.
+    fn probes(&mut self, owner: NodeId, key: &RecordKey) -> bool {
+        let probe = Probe { owner, key: key.clone(), in_this_pass: true };
+        match self.probes.binary_search_by_key(&owner, |probe| probe.owner) {
+            Err(at) => self.probes.insert(at, probe),
+            Ok(at) if !self.probes[at].in_this_pass && self.probes[at].key < *key => {
+                self.probes[at] = probe;
+            }
+            Ok(_) => return false,
+        }
+        true
+    }
+}
+
+fn send_hint<S: Storage>(env: &mut Env<'_, S>, to: NodeId, key: &RecordKey, record: &Record) {
+    let digest = record.object.digest(&key.key);
+    let (place, key, object) = (key.partition, key.key.clone(), record.object.clone());
+    env.send(to, place, Body::Handoff { key, object, digest });
 }
 
 /// The start of the first partition from `from` on of which this node does not own every key.
