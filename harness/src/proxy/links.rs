@@ -48,11 +48,17 @@ impl Default for Links {
 }
 
 impl Links {
-    /// Changes one link; its connections go by it at once.
-    pub fn change(&self, ends: Ends, change: impl FnOnce(&mut Link)) {
-        self.table.send_modify(|table| {
-            change(Arc::make_mut(table).entry(ends).or_default());
-        });
+    /// Changes one link; its connections go by it at once. Says whether it is another now.
+    pub fn change(&self, ends: Ends, change: impl FnOnce(&mut Link)) -> bool {
+        self.table.send_if_modified(|table| {
+            let before = table.get(&ends).copied().unwrap_or_default();
+            let mut after = before;
+            change(&mut after);
+            if after != before {
+                Arc::make_mut(table).insert(ends, after);
+            }
+            after != before
+        })
     }
 
     /// Makes every link sound. Connections that were lost stay lost.

@@ -21,7 +21,7 @@ pub use node::NodeProcess;
 
 use super::{Answer, Call, CallError, Ground};
 use crate::fault::{Connections, Fault, NodeNumber};
-use crate::proxy::{Dialler, Identify, Links, Proxy};
+use crate::proxy::{Dialler, Ends, Identify, Links, Proxy};
 
 /// How long a node may take to answer for the first time, or again after its faults have ended.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -116,8 +116,8 @@ impl ProcessGround {
         match changed {
             Fault::Kill { node } | Fault::Pause { node } => self.settle_node(*node).await,
             Fault::Partition { cut, .. } => {
-                self.settle_links(cut);
-                Ok(!cut.is_empty())
+                let active = self.active();
+                Ok(settle_links(&self.links, active.values(), cut))
             }
         }
     }
@@ -149,26 +149,6 @@ impl ProcessGround {
             changed = true;
         }
         Ok(changed)
-    }
-
-    fn settle_links(&self, changed: &[(NodeNumber, NodeNumber)]) {
-        let active = self.active();
-        for ends in changed {
-            let cuts: Vec<_> = active
-                .values()
-                .filter_map(|fault| match fault {
-                    Fault::Partition { connections, cut, .. } => {
-                        cut.contains(ends).then_some(*connections)
-                    }
-                    Fault::Kill { .. } | Fault::Pause { .. } => None,
-                })
-                .collect();
-            self.links.change(*ends, |link| {
-                let refuses = cuts.contains(&Connections::Reset);
-                link.losses += u64::from(refuses && !link.refuses);
-                (link.cut, link.refuses) = (!cuts.is_empty(), refuses);
-            });
-        }
     }
 
     fn active(&self) -> MutexGuard<'_, BTreeMap<usize, Fault>> {
@@ -262,6 +242,28 @@ impl Ground for ProcessGround {
     }
 }
 
+/// Makes these links what the active faults say. Whether that changed one: they may have been cut already.
+fn settle_links<'f>(
+    links: &Links,
+    active: impl Iterator<Item = &'f Fault> + Clone,
+    settled: &[Ends],
+) -> bool {
+    let mut changed = false;
+    for ends in settled {
+        let cuts = active.clone().filter_map(|fault| match fault {
+            Fault::Partition { connections, cut, .. } => cut.contains(ends).then_some(*connections),
+            Fault::Kill { .. } | Fault::Pause { .. } => None,
+        });
+        let cuts: Vec<_> = cuts.collect();
+        changed |= links.change(*ends, |link| {
+            let refuses = cuts.contains(&Connections::Reset);
+            link.losses += u64::from(refuses && !link.refuses);
+            (link.cut, link.refuses) = (!cuts.is_empty(), refuses);
+        });
+    }
+    changed
+}
+
 /// Tells from the handshake which of these nodes dials.
 fn identify(nodes: &[Prepared]) -> Identify {
     let ids: Vec<_> = nodes.iter().map(|node| (node.id.clone(), node.number)).collect();
@@ -277,4 +279,36 @@ fn identify(nodes: &[Prepared]) -> Identify {
         },
         Err(_) => Dialler::Stranger,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ends, Links, settle_links};
+    use crate::fault::{Connections, Fault, NodeNumber, Shape};
+
+    fn partition(connections: Connections, cut: &[Ends]) -> Fault {
+        Fault::Partition { shape: Shape::OneWay, connections, cut: cut.to_vec() }
+    }
+
+    #[test]
+    fn a_partition_is_applied_only_if_it_changes_a_link() {
+        let links = Links::default();
+        let (there, back) = ((NodeNumber(0), NodeNumber(1)), (NodeNumber(1), NodeNumber(0)));
+        let one = partition(Connections::Stall, &[there]);
+        let both = partition(Connections::Stall, &[there, back]);
+        let harder = partition(Connections::Reset, &[there]);
+        let settle = |active: &[&Fault], cut: &[Ends]| {
+            settle_links(&links, active.iter().copied(), cut)
+        };
+        assert!(!settle(&[], &[]), "nothing is cut");
+        assert!(settle(&[&one], &[there]));
+        assert!(!settle(&[&one, &one], &[there]), "it was cut already");
+        assert!(settle(&[&one, &both], &[there, back]), "the way back was not");
+        assert!(settle(&[&both, &harder], &[there]), "connections over it are lost now");
+        assert!(!settle(&[&both, &harder, &one], &[there]), "and that goes on");
+        assert!(settle(&[&both], &[there]));
+        assert!(!settle(&[&both, &harder], &[]), "a fault that cuts nothing changes nothing");
+        assert!(settle(&[], &[there, back]));
+        assert!(!links.link(there).cut && !links.link(back).cut);
+    }
 }
