@@ -15,7 +15,7 @@ pub struct Caught {
     pub property: Property,
 }
 
-/// Every mutant, in the order of the rules.
+/// Every mutant that a preset catches, in the order of the rules.
 pub const CAUGHT: &[Caught] = &[
     caught(Mutant::CounterPerKey, "forgetful", Property::DotNamesOneValue),
     caught(Mutant::ExtendAfterRestart, "restart", Property::DotNamesOneValue),
@@ -39,6 +39,30 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::OwedLeftWhenUnchanged, "suspect-differently", Property::AcknowledgedIsDurable),
     caught(Mutant::ExpireHints, "hints", Property::AcknowledgedIsDurable),
     caught(Mutant::RecoordinateOnForward, "forward", Property::NoResurrectedSibling),
+];
+
+/// Mutants that no preset catches yet: of the rules of changing layouts, whose presets are still to come.
+pub const AWAITING: &[Mutant] = &[
+    Mutant::AnySettles,
+    Mutant::OwnerAddressOwesNobody,
+    Mutant::OwedWithoutView,
+    Mutant::DropAfterFirstOwnerAcks,
+    Mutant::RemovedNodeDiscards,
+    Mutant::CountAcksInOneZone,
+    Mutant::CrossZoneHintOwesOne,
+    Mutant::WipedDiskKeepsIdentity,
+    Mutant::GossipOverwritesNewer,
+    Mutant::ViewNotPersisted,
+    Mutant::NoViewMatch,
+    Mutant::ReadOneLayout,
+    Mutant::UnfencedSync,
+    Mutant::FinishUnseen,
+    Mutant::ClaimBeforeDurable,
+    Mutant::ClampWithoutShrinkSync,
+    Mutant::AmendKeepsProgress,
+    Mutant::AcceptLossCountsAsEmpty,
+    Mutant::TwoDecrees,
+    Mutant::ForgetDecree,
 ];
 
 const fn caught(mutant: Mutant, preset: &'static str, property: Property) -> Caught {
@@ -67,7 +91,9 @@ mod tests {
 
     #[test]
     fn every_mutant_is_in_the_table_once_and_every_preset_exists() {
-        let named: Vec<Mutant> = CAUGHT.iter().map(|caught| caught.mutant).collect();
+        let caught = CAUGHT.iter().map(|caught| caught.mutant);
+        let mut named: Vec<Mutant> = caught.chain(AWAITING.iter().copied()).collect();
+        named.sort_unstable();
         assert_eq!(named, Mutant::ALL);
         for caught in CAUGHT {
             assert_eq!(caught.preset().name, caught.preset);

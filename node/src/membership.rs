@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 
 use cartwheel_protocol::Input;
 use cartwheel_protocol::id::NodeId;
-use cartwheel_protocol::membership::{Evidence, Membership};
+use cartwheel_protocol::membership::{Detector, Evidence};
 use futures::FutureExt as _;
 use metrics::{Counter, counter, gauge};
 use tokio::sync::{mpsc, watch};
@@ -59,15 +59,16 @@ async fn weigh(
 ) {
     let suspicions = counter!("cartwheel_suspicions_total");
     let now_suspected = gauge!("cartwheel_suspected");
-    let mut membership = Membership::new();
+    let mut detector = Detector::default();
     while let Some(evidence) = evidence.recv().await {
-        let Some(opinion) = membership.step(evidence) else { continue };
+        let Some((node, suspects)) = detector.weigh(evidence) else { continue };
+        let opinion = Input::Suspect { node, suspected: suspects };
         tracing::info!(%evidence, "{opinion}");
-        if matches!(opinion, Input::Suspect { suspected: true, .. }) {
+        if suspects {
             suspicions.increment(1);
         }
-        now_suspected.set(membership.suspected().len() as f64);
-        suspected.send_replace(membership.suspected().to_vec());
+        now_suspected.set(detector.suspected().len() as f64);
+        suspected.send_replace(detector.suspected());
         tell(&opinion);
     }
 }
@@ -75,8 +76,6 @@ async fn weigh(
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-
-    use cartwheel_protocol::Fact;
 
     use super::*;
 
@@ -88,7 +87,7 @@ mod tests {
         let heard = reasons.clone();
         let fail_stop: FailStop =
             Arc::new(move |reason| heard.lock().expect("one at a time").push(reason.to_owned()));
-        sender.send(Evidence::Reported(Fact::Silent(NodeId(2))));
+        sender.send(Evidence::Silent(NodeId(2)));
         drop(sender);
         run(receiver, |_| panic!("wanted by this test"), opinions, fail_stop).await;
         let reasons = reasons.lock().expect("one at a time").clone();
@@ -99,7 +98,7 @@ mod tests {
     async fn an_end_without_panic_stops_nothing() {
         let (sender, receiver) = evidence();
         let (opinions, suspected) = watch::channel(Vec::new());
-        sender.send(Evidence::Reported(Fact::Silent(NodeId(2))));
+        sender.send(Evidence::Silent(NodeId(2)));
         drop(sender);
         let fail_stop: FailStop = Arc::new(|reason| panic!("the node was stopped: {reason}"));
         run(receiver, |_| {}, opinions, fail_stop).await;

@@ -47,7 +47,12 @@ impl Outbound for ShardOutbound {
     }
 
     fn report(&mut self, fact: Fact) {
-        self.evidence.send(Evidence::Reported(fact));
+        match fact {
+            Fact::Answered(node) => self.evidence.send(Evidence::Answered(node)),
+            Fact::Silent(node) => self.evidence.send(Evidence::Silent(node)),
+            // The view is the cluster file's and does not change.
+            Fact::Newer(_) | Fact::Adopted(_) | Fact::CaughtUp(_) | Fact::Drained(_) => {}
+        }
     }
 }
 

@@ -319,7 +319,7 @@ mod tests {
             written(&hosts[number % 2], put(&format!("k{number}"), b"v")).await;
         }
         let heard = tokio::time::timeout(Duration::from_secs(5), hosts[0].evidence.recv()).await;
-        let silent = Evidence::Reported(cartwheel_protocol::Fact::Silent(NodeId(3)));
+        let silent = Evidence::Silent(NodeId(3));
         assert_eq!(heard.expect("in time"), Some(silent));
         hosts.into_iter().for_each(stop);
     }

@@ -73,10 +73,50 @@ mutants! {
     DeleteHintUnconditionally = "delete-hint-unconditionally" of "H1",
     /// What changes nothing is not owed again.
     OwedLeftWhenUnchanged = "owed-left-when-unchanged" of "H1",
+    /// An answer counts whose holder went by another digest: any owner's settles a hint.
+    AnySettles = "any-ack-settles" of "H1",
+    /// What addresses a former owner as owner is owed to nobody.
+    OwnerAddressOwesNobody = "owner-address-owes-nobody" of "H1",
+    /// What was owed in another view is taken as owed in this one.
+    OwedWithoutView = "owed-without-view" of "H1",
     /// A hint is dropped when it could not be delivered for a while.
     ExpireHints = "expire-hints" of "H2",
+    /// A copy is dropped when the first of those that it is owed to has it.
+    DropAfterFirstOwnerAcks = "drop-after-first-owner-acks" of "H3",
+    /// A removed node drops what it holds.
+    RemovedNodeDiscards = "removed-node-discards" of "H3",
     /// A forwarded register put is coordinated again by the forwarder after a silence.
     RecoordinateOnForward = "recoordinate-on-forward" of "F1",
+    /// Two answers from nodes of one zone count for a bucket spread over zones.
+    CountAcksInOneZone = "count-acks-in-one-zone" of "Q3",
+    /// A hint of another zone owes one owner, whose answer leaves both copies in one zone.
+    CrossZoneHintOwesOne = "cross-zone-hint-owes-one" of "Q3",
+    /// A wiped disk serves under its old id.
+    WipedDiskKeepsIdentity = "wiped-disk-keeps-identity" of "W1",
+    /// What gossip brings overwrites what is newer.
+    GossipOverwritesNewer = "gossip-overwrites-newer" of "L0",
+    /// A node goes by a view before it is on disk.
+    ViewNotPersisted = "view-not-persisted" of "L1",
+    /// Strict requests count answers from whatever view.
+    NoViewMatch = "no-view-match" of "L2",
+    /// A strict request counts owners of the older layout alone.
+    ReadOneLayout = "read-one-layout" of "L2",
+    /// Pages of owners that are not in the joint view yet count.
+    UnfencedSync = "unfenced-sync" of "L3",
+    /// A change finishes while owners may not have seen it.
+    FinishUnseen = "finish-unseen" of "L3",
+    /// The claim to have caught up leaves before the merged pages are durable.
+    ClaimBeforeDurable = "claim-before-durable" of "L3",
+    /// Where a partition gets fewer owners, those that stay need not catch up.
+    ClampWithoutShrinkSync = "clamp-without-shrink-sync" of "L3",
+    /// What was caught up before an amendment counts after it.
+    AmendKeepsProgress = "amend-keeps-progress" of "L3",
+    /// An owner whose loss is accepted counts as one that was merged from.
+    AcceptLossCountsAsEmpty = "accept-loss-counts-as-empty" of "L3",
+    /// An acceptor forgets its promise and its vote.
+    TwoDecrees = "two-decrees" of "L3",
+    /// A node that went on votes again on an earlier decree.
+    ForgetDecree = "forget-decree" of "L3",
 }
 
 impl Mutant {

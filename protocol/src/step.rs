@@ -8,7 +8,7 @@ use crate::{
     message::Message,
     request::{Request, Response},
     rules::Rules,
-    view::View,
+    view::{View, ViewId},
 };
 
 /// Everything that can happen to a replica.
@@ -109,6 +109,14 @@ pub enum Fact {
     Answered(NodeId),
     /// A peer has not answered in time.
     Silent(NodeId),
+    /// A peer goes by a newer view.
+    Newer(NodeId),
+    /// The shard goes by this view.
+    Adopted(ViewId),
+    /// In this joint view the shard has merged, durably, all that it must before the change may finish (L3).
+    CaughtUp(ViewId),
+    /// In this view, which does not count the node as a member, the shard holds nothing any more (H3).
+    Drained(ViewId),
 }
 
 /// What varies between replicas and does not change while one runs.
@@ -204,6 +212,10 @@ impl fmt::Display for Fact {
         match self {
             Self::Answered(node) => write!(f, "{node} answered"),
             Self::Silent(node) => write!(f, "{node} silent"),
+            Self::Newer(node) => write!(f, "{node} has a newer view"),
+            Self::Adopted(view) => write!(f, "adopted {view}"),
+            Self::CaughtUp(view) => write!(f, "caught up in {view}"),
+            Self::Drained(view) => write!(f, "drained in {view}"),
         }
     }
 }

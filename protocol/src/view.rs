@@ -8,6 +8,7 @@ use crate::{
     id::{NodeId, Zone},
     key::{Key, Partition, Partitions, RecordKey},
     layout::{Layout, Member},
+    membership::Staged,
 };
 
 /// The number of a view: the layout, the decree within it, and the reap round or raise within that, compared
@@ -39,6 +40,8 @@ pub struct View {
 pub struct Change {
     /// Dead owners that the operator named: what only they hold is given up (`--accept-loss`, L3). Sorted.
     pub accepted_losses: Arc<[NodeId]>,
+    /// The wishes that the next layout carries out.
+    pub commands: Arc<[Staged]>,
     /// The ids of the staged commands that this view, or one before it, has settled: carried out or given
     /// up. The newest last, at most [`Change::MAX_SETTLED`].
     pub settled: Arc<[u128]>,

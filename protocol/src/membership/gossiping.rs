@@ -1,0 +1,154 @@
+//! The part of membership that gossips: periods, partners, what is told and learned.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{
+    Choice, Evidence, Glimpse, MemberEffect, MemberEffects, MemberMessage, MemberTimer, Membership,
+    Row, SEED_EVERY, Staged, Status, change,
+};
+use crate::{id::NodeId, view::ViewId};
+
+impl Membership {
+    /// One period: the heartbeat advances, silent nodes are suspected, and a partner is chosen.
+    pub(super) fn period(&mut self, effects: &mut MemberEffects) {
+        let after_ms = self.config.gossip_every_ms;
+        effects.push(MemberEffect::SetTimer { timer: MemberTimer::Gossip, after_ms });
+        if let Some(row) = self.roster.row_mut(self.me) {
+            row.heartbeat += 1;
+        }
+        self.suspect_the_still(effects);
+        let among = self.partners().len() as u64;
+        if among > 0 {
+            effects.push(MemberEffect::Choose { choice: Choice::Partner, among });
+        }
+        self.look(effects);
+    }
+
+    /// Whom this node may gossip with now: everybody it knows of, and in every tenth period, or while it has no
+    /// view, its seeds only.
+    fn partners(&self) -> Vec<NodeId> {
+        let heartbeat = self.roster.row(self.me).map_or(0, |row| row.heartbeat);
+        let seeds = self.seeds.iter().copied();
+        if (heartbeat % SEED_EVERY == 0 || self.view.is_none()) && !self.seeds.is_empty() {
+            return seeds.collect();
+        }
+        let is_partner = |row: &&Row| row.node != self.me && row.status != Status::Removed;
+        self.roster.rows().filter(is_partner).map(|row| row.node).collect()
+    }
+
+    pub(super) fn gossip_with(&mut self, number: u64, effects: &mut MemberEffects) {
+        let partners = self.partners();
+        let Some(to) = partners.get(number as usize).copied() else { return };
+        if self.view.is_none() {
+            effects.push(MemberEffect::Send { to, message: MemberMessage::AskView });
+        }
+        let (glimpses, staged) = (self.roster.glimpses(), self.staged.keys().copied().collect());
+        let message = MemberMessage::Gossip { glimpses, staged, view: self.view_id() };
+        effects.push(MemberEffect::Send { to, message });
+    }
+
+    /// Tells what the other lacks, and asks for what it knows.
+    pub(super) fn answer_gossip(
+        &self,
+        to: NodeId,
+        glimpses: &[Glimpse],
+        theirs: &[u128],
+        wants: Option<(Arc<[Glimpse]>, Arc<[u128]>)>,
+        effects: &mut MemberEffects,
+    ) {
+        let rows = self.roster.lacked_by(glimpses);
+        let staged =
+            self.staged.values().filter(|staged| theirs.binary_search(&staged.id).is_err());
+        let staged: Arc<[Staged]> = staged.cloned().collect();
+        if rows.is_empty() && staged.is_empty() && wants.is_none() {
+            return;
+        }
+        let message = MemberMessage::GossipOk { rows, staged, wants };
+        effects.push(MemberEffect::Send { to, message });
+    }
+
+    /// Takes over rows and staged wishes.
+    pub(super) fn learn(&mut self, rows: &[Row], staged: &[Staged], effects: &mut MemberEffects) {
+        let mut has_moved = false;
+        for row in rows {
+            if row.node == self.me {
+                self.learn_of_myself(row);
+                continue;
+            }
+            let news = self.roster.merge(row, self.config.rules);
+            has_moved |= news.label;
+            if news.beats {
+                self.still.insert(row.node, 0);
+                self.opine(row.node, true, effects);
+            }
+        }
+        staged.iter().for_each(|staged| self.stage(staged.clone()));
+        if has_moved {
+            effects.push(MemberEffect::Addresses);
+        }
+    }
+
+    /// Others know of an earlier run: this one goes on beyond it.
+    fn learn_of_myself(&mut self, row: &Row) {
+        let Some(mine) = self.roster.row_mut(self.me) else { return };
+        mine.heartbeat = mine.heartbeat.max(row.heartbeat);
+        mine.status = mine.status.max(row.status);
+        let ((version, name, address), theirs) = (mine.label.clone(), &row.label);
+        let differs = (&name, &address) != (&theirs.1, &theirs.2);
+        if theirs.0 > version || (theirs.0 == version && differs) {
+            mine.label = (theirs.0 + u64::from(differs), name, address);
+        }
+    }
+
+    pub(super) fn stage(&mut self, staged: Staged) {
+        if self.view.as_ref().is_none_or(|view| !change::is_settled(view, &staged)) {
+            self.staged.insert(staged.id, staged);
+        }
+    }
+
+    /// Whoever goes by a newer view is asked for it; whoever goes by an older one is told this one.
+    pub(super) fn compare_views(
+        &self,
+        from: NodeId,
+        theirs: Option<ViewId>,
+        effects: &mut MemberEffects,
+    ) {
+        let mine = self.view_id();
+        if theirs > mine {
+            effects.push(MemberEffect::Send { to: from, message: MemberMessage::AskView });
+        } else if theirs < mine {
+            self.tell_view(from, effects);
+        }
+    }
+
+    /// Counts the periods in which a member's heartbeat did not advance.
+    fn suspect_the_still(&mut self, effects: &mut MemberEffects) {
+        let Some(view) = self.view.clone() else { return };
+        let members = view.layouts().flat_map(|layout| layout.members());
+        let mut members: Vec<NodeId> = members.map(|member| member.id).collect();
+        members.sort_unstable();
+        members.dedup();
+        self.still.retain(|node, _| members.binary_search(node).is_ok());
+        members.retain(|node| *node != self.me);
+        for node in members {
+            let periods = self.still.entry(node).or_default();
+            *periods += 1;
+            if *periods == self.config.suspect_after {
+                self.opine(node, false, effects);
+            }
+        }
+    }
+
+    fn opine(&mut self, node: NodeId, advances: bool, effects: &mut MemberEffects) {
+        if let Some((node, suspected)) = self.detector.heartbeat(node, advances) {
+            effects.push(MemberEffect::Suspect { node, suspected });
+        }
+    }
+
+    /// What this node itself saw of a peer.
+    pub(super) fn heard(&mut self, evidence: Evidence, effects: &mut MemberEffects) {
+        if let Some((node, suspected)) = self.detector.weigh(evidence) {
+            effects.push(MemberEffect::Suspect { node, suspected });
+        }
+    }
+}

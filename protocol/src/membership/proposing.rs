@@ -1,0 +1,195 @@
+//! The part of membership that has decrees decided: as an acceptor and as a proposer.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{
+    BACKOFF_STEPS, Ballot, Choice, Decree, MemberEffect, MemberEffects, MemberMessage,
+    MemberTicket, MemberTimer, Membership, Proposer, Saved, Staged, change,
+};
+use crate::{id::NodeId, rules::Mutant, view::ViewId};
+
+impl Membership {
+    /// Whether something is to be decided: then it is proposed after a random pause.
+    pub(super) fn look(&mut self, effects: &mut MemberEffects) {
+        if !self.proposing && self.proposer.is_none() && self.due().is_some() {
+            self.proposing = true;
+            let choice = Choice::Backoff;
+            effects.push(MemberEffect::Choose { choice, among: BACKOFF_STEPS });
+        }
+    }
+
+    /// The decree that this node, as a member of the present layout, sees a need for.
+    fn due(&self) -> Option<Decree> {
+        let view = self.view.as_ref().filter(|_| self.is_in_view() && self.adopting.is_none())?;
+        let staged: Vec<Staged> = self.staged.values().cloned().collect();
+        if view.next().is_none() {
+            return change::next_change(view, &staged, |node| self.detector.suspects(node));
+        }
+        change::amendment(view, &staged).or_else(|| {
+            let may = change::may_finish(view, &self.must, &self.roster, self.config.rules);
+            may.then_some(Decree::Finish)
+        })
+    }
+
+    /// The pause is over: an attempt begins with this node's own promise, so that its ballot is on disk, and never
+    /// used again, before anybody hears of it.
+    pub(super) fn propose(&mut self, effects: &mut MemberEffects) {
+        self.proposing = false;
+        self.proposer = None;
+        let Some(wish) = self.due() else { return };
+        let round = self.acceptor.promised.round + 1;
+        let ballot = Ballot { round, proposer: self.me.0 };
+        self.proposer = Some(Proposer::new(ballot, wish));
+        self.prepare(self.me, ballot, effects);
+        // Should this attempt come to nothing, another follows.
+        self.proposing = true;
+        effects.push(MemberEffect::Choose { choice: Choice::Backoff, among: BACKOFF_STEPS });
+    }
+
+    /// Whether this node votes on the decree that follows `after`. A node beyond that decree answers with its view;
+    /// one that is not there yet asks for the view.
+    pub(super) fn votes_after(
+        &self,
+        from: NodeId,
+        after: ViewId,
+        effects: &mut MemberEffects,
+    ) -> bool {
+        if self.adopting.is_some() || self.forgets(after) {
+            return false;
+        }
+        self.compare_views(from, Some(after), effects);
+        self.view_id() == Some(after) && self.is_in_view()
+    }
+
+    /// What the mutant does that forgets a decree with its votes.
+    pub(super) fn forgets(&self, after: ViewId) -> bool {
+        !self.config.rules.keeps(Mutant::ForgetDecree) && self.view_id() > Some(after)
+    }
+
+    pub(super) fn prepare(&mut self, from: NodeId, ballot: Ballot, effects: &mut MemberEffects) {
+        let Some(after) = self.view_id() else { return };
+        let message = if self.acceptor.prepare(ballot, self.config.rules) {
+            MemberMessage::Promise(after, ballot, self.acceptor.accepted.clone())
+        } else {
+            MemberMessage::Rejected(after, self.acceptor.promised)
+        };
+        self.save_then_send(from, message, effects);
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        decree: Decree,
+        effects: &mut MemberEffects,
+    ) {
+        let Some(view) = &self.view else { return };
+        if change::outcome(view, &decree).is_none() {
+            return;
+        }
+        let after = view.id();
+        let message = if self.acceptor.accept(ballot, decree) {
+            MemberMessage::Accepted(after, ballot)
+        } else {
+            MemberMessage::Rejected(after, self.acceptor.promised)
+        };
+        self.save_then_send(from, message, effects);
+    }
+
+    /// A promise or vote is told when it is on disk.
+    fn save_then_send(&self, to: NodeId, message: MemberMessage, effects: &mut MemberEffects) {
+        let Some(view) = self.view.clone() else { return };
+        let (promised, accepted) = (self.acceptor.promised, self.acceptor.accepted.clone());
+        let saved = Arc::new(Saved { view, promised, accepted });
+        effects.push(MemberEffect::Save { saved, ticket: MemberTicket::Send { to, message } });
+    }
+
+    /// An own promise or vote is on disk, or one that another node waits for.
+    pub(super) fn promised_or_voted(
+        &mut self,
+        to: NodeId,
+        message: MemberMessage,
+        effects: &mut MemberEffects,
+    ) {
+        if to != self.me {
+            return effects.push(MemberEffect::Send { to, message });
+        }
+        if let MemberMessage::Promise(after, ballot, _) = &message {
+            let (after, ballot) = (*after, *ballot);
+            let is_mine = self.proposer.as_ref().is_some_and(|mine| mine.ballot == ballot);
+            if is_mine && self.view_id() == Some(after) {
+                self.tell_members(&MemberMessage::Prepare(after, ballot), effects);
+            }
+        }
+        self.message(self.me, message, effects);
+    }
+
+    pub(super) fn promise(
+        &mut self,
+        from: NodeId,
+        after: ViewId,
+        ballot: Ballot,
+        vote: Option<(Ballot, Decree)>,
+        effects: &mut MemberEffects,
+    ) {
+        let Some(majority) = self.majority(from, after) else { return };
+        let Some(proposer) = self.proposer.as_mut().filter(|mine| mine.ballot == ballot) else {
+            return;
+        };
+        if let Some(decree) = proposer.promised(from, vote, majority) {
+            let message = MemberMessage::Accept(after, ballot, decree.clone());
+            self.tell_members(&message, effects);
+            self.accept(self.me, ballot, decree, effects);
+        }
+    }
+
+    pub(super) fn vote(
+        &mut self,
+        from: NodeId,
+        after: ViewId,
+        ballot: Ballot,
+        effects: &mut MemberEffects,
+    ) {
+        let Some(majority) = self.majority(from, after) else { return };
+        let Some(proposer) = self.proposer.as_mut().filter(|mine| mine.ballot == ballot) else {
+            return;
+        };
+        let Some(decree) = proposer.voted(from, majority) else { return };
+        let Some(view) = &self.view else { return };
+        let outcome =
+            change::outcome(view, &decree).expect("no acceptor votes for a decree without outcome");
+        let outcome = Arc::new(outcome);
+        let listed = outcome.layouts().chain(view.layouts());
+        let listed = listed.flat_map(|layout| layout.members().iter().chain(layout.draining()));
+        let mut others: Vec<NodeId> = listed.map(|member| member.id).collect();
+        others.sort_unstable();
+        others.dedup();
+        for to in others.into_iter().filter(|node| *node != self.me) {
+            let message = MemberMessage::View(outcome.clone());
+            effects.push(MemberEffect::Send { to, message });
+        }
+        self.adopt(outcome, effects);
+    }
+
+    /// How many of the present layout's members are a majority, if `from` is one and the decree that follows `after`
+    /// is the one to decide.
+    fn majority(&self, from: NodeId, after: ViewId) -> Option<usize> {
+        let view = self.view.as_ref().filter(|view| view.id() == after)?;
+        view.layout().member(from)?;
+        Some(view.layout().members().len() / 2 + 1)
+    }
+
+    fn tell_members(&self, message: &MemberMessage, effects: &mut MemberEffects) {
+        let Some(view) = &self.view else { return };
+        let members = view.layout().members().iter().map(|member| member.id);
+        for to in members.filter(|node| *node != self.me) {
+            effects.push(MemberEffect::Send { to, message: message.clone() });
+        }
+    }
+
+    /// Sets the timer of the pause; see [`Membership::look`].
+    pub(super) fn pause(&mut self, number: u64, effects: &mut MemberEffects) {
+        let after_ms = self.config.backoff_ms * (1 + number as u32);
+        effects.push(MemberEffect::SetTimer { timer: MemberTimer::Propose, after_ms });
+    }
+}
