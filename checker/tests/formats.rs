@@ -110,7 +110,16 @@ fn event(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Event> {
     let error = prop::option::of("[a-z ]{1,9}");
     let place = (any::<u32>(), any::<i32>());
     (process, event_type, "[a-z][a-z-]{0,8}", value, flags, nodes, error, place).prop_map(
-        |(process, event_type, f, value, (strict, final_read, local), (node, digest), error, place)| Event {
+        |(
+            process,
+            event_type,
+            f,
+            value,
+            (strict, final_read, local),
+            (node, digest),
+            error,
+            place,
+        )| Event {
             index: place.0.into(),
             time: place.1.into(),
             strict,

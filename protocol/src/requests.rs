@@ -338,16 +338,20 @@ impl Requests {
 
     /// The client waits no longer: it is told what is known, and stale owners are repaired with what came.
     pub(crate) fn deadline<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
-        self.forget_reply(id);
         if let Some((client, put)) = self.puts.remove(&id) {
             env.cancel_timer(Timer::Fallback(id));
-            if !put.replied {
+            if put.replied {
+                self.forget_reply(id);
+            } else {
                 let response = put.response(env.me, env.view);
                 client.reply(env, &put.key, response);
             }
         }
         if let Some((client, get)) = self.gets.remove(&id) {
             env.cancel_timer(Timer::Fallback(id));
+            if get.replied {
+                self.forget_reply(id);
+            }
             let Some(bucket) = env.bucket(&get.key) else { return };
             if !get.replied {
                 let binding = Binding::new(env.config.cluster, &get.key.key);

@@ -333,7 +333,12 @@ mod tests {
         let maybe = || prop::option::of(text());
         let more = (maybe(), maybe(), maybe(), any::<[bool; 3]>());
         (prop::sample::select(types), value(text), place, more).prop_map(
-            |(event_type, value, (index, time, process), (node, error, digest, [strict, fin, local]))| {
+            |(
+                event_type,
+                value,
+                (index, time, process),
+                (node, error, digest, [strict, fin, local]),
+            )| {
                 let mut event = Event::cart(event_type, process.into(), value)
                     .at(index.into(), time.into())
                     .with_strict(strict);

@@ -233,13 +233,8 @@ impl<G: Ground> End<'_, G> {
         local: bool,
     ) -> Result<(), String> {
         let name = Some(node.to_string());
-        let asked = Asked {
-            node: name,
-            strict: !local,
-            final_read: true,
-            local,
-            ..Asked::by(process)
-        };
+        let asked =
+            Asked { node: name, strict: !local, final_read: true, local, ..Asked::by(process) };
         let manner = Manner { strict: !local, ..self.manner(Some(node)) };
         let value = |items| CartValue::Read { cart: cart.to_owned(), items };
         let mut last = String::new();

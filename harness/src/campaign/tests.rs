@@ -125,9 +125,8 @@ async fn an_interrupted_campaign_is_unknown_and_healed() {
         }
         stop.request();
     };
-    let interrupted = async {
-        tokio::join!(request, campaign_on(&ground, Workload::Cart, &stop)).1
-    };
+    let interrupted =
+        async { tokio::join!(request, campaign_on(&ground, Workload::Cart, &stop)).1 };
     let within = Duration::from_secs(30);
     let results = tokio::time::timeout(within, interrupted).await.expect("a fault has begun");
     assert_eq!(results.check.valid, Verdict::Unknown);

@@ -297,9 +297,8 @@ mod tests {
         let one = partition(Connections::Stall, &[there]);
         let both = partition(Connections::Stall, &[there, back]);
         let harder = partition(Connections::Reset, &[there]);
-        let settle = |active: &[&Fault], cut: &[Ends]| {
-            settle_links(&links, active.iter().copied(), cut)
-        };
+        let settle =
+            |active: &[&Fault], cut: &[Ends]| settle_links(&links, active.iter().copied(), cut);
         assert!(!settle(&[], &[]), "nothing is cut");
         assert!(settle(&[&one], &[there]));
         assert!(!settle(&[&one, &one], &[there]), "it was cut already");

@@ -293,8 +293,11 @@ fn any_body() -> impl Strategy<Value = Body> {
         (id.clone(), node, key.clone(), object.clone()).prop_map(|(request, slot, key, object)| {
             Body::Put { request, slot: NodeId(slot), key, object }
         }),
-        (id.clone(), node, any::<bool>())
-            .prop_map(|(request, slot, held)| Body::PutOk { request, slot: NodeId(slot), held }),
+        (id.clone(), node, any::<bool>()).prop_map(|(request, slot, held)| Body::PutOk {
+            request,
+            slot: NodeId(slot),
+            held
+        }),
         (id.clone(), key.clone()).prop_map(|(request, key)| Body::Get { request, key }),
         (id.clone(), answer).prop_map(|(request, answer)| Body::GetOk { request, answer }),
         (key.clone(), object.clone()).prop_map(|(key, object)| Body::Repair { key, object }),
