@@ -256,7 +256,10 @@ impl Client {
         within: Duration,
     ) -> Attempt {
         let attempt = match timeout(connect_within, self.routes.connection(address)).await {
-            Ok(Ok(connection)) => connection.request(request, within).await,
+            Ok(Ok(connection)) => {
+                let _waiting = self.routes.wait(address);
+                connection.request(request, within).await
+            }
             Ok(Err(why)) => Attempt::NotSent(why),
             Err(_) => Attempt::NotSent(format!("no connection within {connect_within:?}")),
         };
