@@ -17,7 +17,7 @@ use cartwheel_protocol::{
     layout::LayoutHash,
     request::{Request, Response},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xc0ffee);
 pub(crate) const LAYOUT: LayoutHash = LayoutHash(0x1a);
@@ -29,8 +29,8 @@ pub(crate) enum Act {
     Answer(Response),
     /// Never answers.
     Silence,
-    /// Answers this after so long.
-    After(Duration, Response),
+    /// Answers this when the test says so.
+    When(Arc<Notify>, Response),
 }
 
 /// A node that answers by a list and writes down what it was asked.
@@ -41,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) delivered: Mutex<Vec<(NodeId, Message)>>,
     pub(crate) refuses_batches: Mutex<bool>,
     pub(crate) directory: Mutex<Option<Directory>>,
+    /// How many requests were held until the test said so.
+    pub(crate) held: Mutex<usize>,
 }
 
 impl Node {
@@ -60,8 +62,9 @@ impl NodeService for Node {
         match act.expect("the test says what to do with each request") {
             Act::Answer(response) => response,
             Act::Silence => std::future::pending().await,
-            Act::After(pause, response) => {
-                tokio::time::sleep(pause).await;
+            Act::When(told, response) => {
+                told.notified().await;
+                *self.held.lock().unwrap() += 1;
                 response
             }
         }
@@ -168,6 +171,7 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !holds() {
         assert!(Instant::now() < deadline, "not within five seconds: {what}");
+        // Between two looks at the condition, which alone decides.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

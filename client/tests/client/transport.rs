@@ -31,6 +31,7 @@ use tarpc::{client, context};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 const DIALLER: NodeId = NodeId(0xd1);
@@ -370,21 +371,29 @@ async fn more_requests_than_are_admitted_are_told_overloaded() {
 async fn a_request_runs_to_its_end_though_its_client_has_gone() {
     let mut cluster = Cluster::start(&Limits::default()).await;
     let node = cluster.nodes[0].clone();
-    node.will([Act::After(Duration::from_millis(100), WRITTEN)]);
+    let answers = Arc::new(Notify::new());
+    node.will([Act::When(answers.clone(), WRITTEN)]);
     let connection = Connection::open(&cluster.addresses[0], &Connecting::default()).await.unwrap();
-    let gone = connection.request(&get(5_000), Duration::from_millis(10)).await;
-    assert!(matches!(gone, Attempt::Silent(_)), "{gone:?}");
+    let request = get(5_000);
+    tokio::select! {
+        answered = connection.request(&request, Duration::from_secs(5)) => panic!("{answered:?}"),
+        () = until("it is under way", || node.asked().len() == 1) => {}
+    }
     drop(connection);
     let server = cluster.servers[0].take().unwrap();
+    until("the connection is closed", || server.counts().connections == 0).await;
     assert_eq!(server.counts().requests, 1, "it is still under way");
+    answers.notify_one();
     assert!(server.shutdown(Duration::from_secs(5)).await, "and ends in time");
+    assert_eq!(*node.held.lock().unwrap(), 1, "it ran to its end");
 }
 
 #[tokio::test]
 async fn a_server_that_drains_ends_what_it_began_and_refuses_the_rest() {
     let mut cluster = Cluster::start(&Limits::default()).await;
     let node = cluster.nodes[0].clone();
-    node.will([Act::After(Duration::from_millis(300), WRITTEN)]);
+    let answers = Arc::new(Notify::new());
+    node.will([Act::When(answers.clone(), WRITTEN)]);
     let connection =
         Arc::new(Connection::open(&cluster.addresses[0], &Connecting::default()).await.unwrap());
     let first = tokio::spawn({
@@ -399,6 +408,7 @@ async fn a_server_that_drains_ends_what_it_began_and_refuses_the_rest() {
         second = connection.request(&get(5_000), Duration::from_secs(5)).await;
     }
     assert_eq!(second, Attempt::Rejected(RequestError::ShuttingDown));
+    answers.notify_one();
     assert_eq!(first.await.unwrap(), Attempt::Answered(WRITTEN));
     assert!(draining.await.unwrap(), "all ended in time");
     until("the connection is closed", || !connection.is_open()).await;
