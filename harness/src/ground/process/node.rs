@@ -142,7 +142,7 @@ impl NodeProcess {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::NodeProcess;
 
@@ -159,14 +159,13 @@ mod tests {
         after.trim_start().chars().next().expect("its state")
     }
 
-    async fn until_state(pid: u32, wanted: char) {
-        for _ in 0..2_000 {
-            if state(pid) == wanted {
-                return;
-            }
+    /// Waits until something holds, at most twenty seconds.
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("the process is {} and never became {wanted}", state(pid));
     }
 
     #[tokio::test]
@@ -176,9 +175,9 @@ mod tests {
         node.start().expect("a shell");
         let pid = node.pid().expect("it runs");
         node.pause(true).expect("stopped");
-        until_state(pid, 'T').await;
+        until("it is stopped", || state(pid) == 'T').await;
         node.pause(false).expect("going on");
-        until_state(pid, 'S').await;
+        until("it goes on", || state(pid) == 'S').await;
         node.kill().await.expect("killed");
         assert!(!node.is_up());
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
@@ -191,13 +190,11 @@ mod tests {
         let mut node = shell("echo alas; exit 3", folder.path());
         node.start().expect("a shell");
         let mut mishap = None;
-        for _ in 0..2_000 {
+        until("the shell has ended", || {
             mishap = node.maybe_mishap().expect("known");
-            if mishap.is_some() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            mishap.is_some()
+        })
+        .await;
         let mishap = mishap.expect("it has ended");
         assert!(mishap.contains("n1 ended by itself") && mishap.contains("alas"), "{mishap}");
         assert!(!node.is_up());
@@ -210,16 +207,13 @@ mod tests {
         let mut node = shell(trap, folder.path());
         node.start().expect("a shell");
         let log = folder.path().join("log");
-        while std::fs::read_to_string(&log).is_ok_and(|log| !log.contains("ready")) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let said = |word| std::fs::read_to_string(&log).is_ok_and(|log| log.contains(word));
+        until("the first has set its trap", || said("ready")).await;
         assert_eq!(node.stop(Duration::from_secs(20)).await.expect("stopped"), None);
         let mut deaf =
             shell("trap '' TERM; echo deaf; while :; do sleep 0.01; done", folder.path());
         deaf.start().expect("a shell");
-        while std::fs::read_to_string(&log).is_ok_and(|log| !log.contains("deaf")) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the second has set its trap", || said("deaf")).await;
         let mishap = deaf.stop(Duration::from_millis(50)).await.expect("stopped");
         assert!(mishap.expect("it was deaf").contains("did not end within"));
     }
