@@ -7,11 +7,12 @@ use cartwheel_node::engine::rawlog::RawLog;
 
 use crate::{
     exit::{Exit, Failure},
-    output, program,
+    output, program, serve,
 };
 
 /// Measures and prints.
 pub(crate) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
+    serve::check_node_options(&args.node_option)?;
     let report = bench::run(args, &program::path()?, &raw_log)
         .map_err(|error| Failure::crashed(format!("{error:#}")))?;
     if args.json {

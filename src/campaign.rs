@@ -4,12 +4,13 @@ use cartwheel_harness::campaign::{self, CampaignArgs};
 
 use crate::{
     exit::{Exit, Failure},
-    program,
+    program, serve,
 };
 
 /// Runs the campaign; its progress and verdict are printed on the way.
 pub(crate) fn run(args: &CampaignArgs) -> Result<Exit, Failure> {
     program::check_mutant(args.mutant.as_deref())?;
+    serve::check_node_options(&args.node_options())?;
     let outcome = campaign::run(args, &program::path()?);
     let exit = Exit::of_code(outcome.exit_code);
     match outcome.error {

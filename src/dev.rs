@@ -4,7 +4,7 @@ use cartwheel_harness::dev::{self, DevArgs, DevError};
 
 use crate::{
     exit::{Exit, Failure},
-    program,
+    program, serve,
 };
 
 /// What to type once the cluster serves.
@@ -19,6 +19,7 @@ Ctrl-c ends the cluster.";
 
 /// Runs the cluster until ctrl-c.
 pub(crate) fn run(args: &DevArgs) -> Result<Exit, Failure> {
+    serve::check_node_options(&args.node_option)?;
     let ended = dev::run(args, &program::path()?, NEXT);
     ended.map(|()| Exit::Done).map_err(|error| match error {
         DevError::PortTaken { .. } => Failure::arguments(error),

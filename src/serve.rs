@@ -21,7 +21,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("http", "Where /metrics and /health are answered; nowhere without it"),
     ("shards", "How many shards, each a thread, share the partitions"),
     ("io_threads", "How many threads move bytes between network and shards"),
-    ("engine", "What keeps the records: sled or memory"),
+    ("engine", "What keeps the records: sled or memory (forgets all: such a store serves once)"),
     ("cache_mib", "Memory for pages of the store, in MiB"),
     ("fallback_after_ms", "How long an owner may be silent before a fallback is asked"),
     ("max_timeout_ms", "The longest that any request may take"),
@@ -102,6 +102,29 @@ fn toml_value(value: &str) -> toml::Value {
     value.parse::<i64>().map_or_else(|_| value.into(), Into::into)
 }
 
+/// What the starter of a cluster gives to each node itself.
+const GIVEN: [&str; 6] = ["data", "cluster", "listen", "advertise", "http", "die_with_parent"];
+
+/// Whether nodes would take these options, NAME=VALUE with dashes or underscores: said before any node is
+/// started.
+pub(crate) fn check_node_options(options: &[(String, String)]) -> Result<(), Failure> {
+    let mut table = toml::Table::new();
+    for (name, value) in options {
+        let bad = |why: String| Failure::arguments(format!("node option {name}={value}: {why}"));
+        let field = name.replace('-', "_");
+        if GIVEN.contains(&field.as_str()) {
+            return Err(bad("each node is given its own".to_owned()));
+        }
+        let value = toml_value(value);
+        let alone = toml::Table::from_iter([(field.clone(), value.clone())]);
+        NodeConfig::from_table(alone).map_err(|error| bad(error.to_string()))?;
+        if table.insert(field, value).is_some() {
+            return Err(bad("it is given twice".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Serves until the process is told to end.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let config =
@@ -114,7 +137,9 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(output::colours_stderr())
         .init();
-    let reason = cartwheel_node::run(config).map_err(Failure::crashed)?;
+    let reason = cartwheel_node::run(config).map_err(|error| {
+        if error.is_configuration() { Failure::arguments(error) } else { Failure::crashed(error) }
+    })?;
     tracing::info!("{reason}");
     Ok(Exit::Done)
 }
@@ -163,6 +188,35 @@ pub(crate) fn format(args: &FormatArgs) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(options: &[(&str, &str)]) -> Result<(), String> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let options: Vec<_> = options.iter().map(owned).collect();
+        check_node_options(&options).map_err(|failure| {
+            assert_eq!(failure.exit, Exit::BadArguments);
+            failure.message
+        })
+    }
+
+    #[test]
+    fn options_that_a_node_would_refuse_are_named() {
+        assert_eq!(
+            check(&[("shards", "1"), ("handoff-every-ms", "20"), ("drain_ms", "0")]),
+            Ok(())
+        );
+        assert_eq!(check(&[("clock-offset-ms", "-5"), ("engine", "memory")]), Ok(()));
+        for (options, word) in [
+            (&[("sharts", "1")][..], "there is no field sharts"),
+            (&[("shards", "0")], "node option shards=0: shards is 0; allowed is 1 to 64"),
+            (&[("shards", "many")], "shards is \"many\""),
+            (&[("listen", "127.0.0.1:1")], "listen=127.0.0.1:1: each node is given its own"),
+            (&[("die-with-parent", "true")], "each node is given its own"),
+            (&[("drain-ms", "1"), ("drain_ms", "2")], "drain_ms=2: it is given twice"),
+        ] {
+            let said = check(options).expect_err(word);
+            assert!(said.contains(word) && said.starts_with("node option "), "{said}");
+        }
+    }
 
     #[test]
     fn every_field_of_the_configuration_is_a_flag() {

@@ -23,6 +23,12 @@ fn bad_arguments_exit_254_and_name_what_is_allowed() {
         (&["campaign", "--nodes", "0"], "1..=32"),
         (&["campaign", "--workload", "tea"], "lww-cart"),
         (&["campaign", "--nemesis", "flood"], "partition"),
+        (&["campaign", "--node-option", "sharts=1"], "node option sharts=1: there is no field"),
+        (&["campaign", "--node-option", "shards=0"], "shards is 0; allowed is 1 to 64"),
+        (&["campaign", "--node-option", "listen=[::1]:1"], "each node is given its own"),
+        (&["campaign", "--seed", "1", "--node-option", "engine=memory"], "cannot be started again"),
+        (&["dev", "--node-option", "sharts=1"], "there is no field sharts"),
+        (&["bench", "--node-option", "sharts=1"], "there is no field sharts"),
         (&["check", "history.jsonl", "--checker", "tea"], "set-full"),
         (&["serve", "--data", "x", "--cluster", "y", "--shards", "0"], "shards is 0"),
         (&["serve", "--data", "x", "--cluster", "y", "--engine", "paper"], "engine"),
@@ -91,6 +97,24 @@ fn a_store_that_was_never_formatted_is_not_served() {
     let (data, cluster) = (data.to_str().expect("a path"), cluster.to_str().expect("a path"));
     let (code, said) = cartwheel(&["serve", "--data", data, "--cluster", cluster]);
     assert!(code != 0 && said.contains("cartwheel format"), "{said}");
+}
+
+#[test]
+fn a_bucket_spread_over_zones_is_refused_while_quorums_count_nodes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("n1");
+    let data = data.to_str().expect("a path in UTF-8");
+    let (code, member) = cartwheel(&["format", "--data", data, "--name", "n1"]);
+    assert_eq!(code, 0, "{member}");
+    let cluster = folder.path().join("cluster.toml");
+    let bucket = "[[buckets]]\nname = \"spread\"\nkind = \"register\"\nspread = \"zone\"";
+    let text = format!("cluster = \"00000000000000aa\"\nmembers = [{member}]\n{bucket}\n");
+    std::fs::write(&cluster, text).expect("a file");
+    let cluster = cluster.to_str().expect("a path in UTF-8");
+    let (code, said) = cartwheel(&["serve", "--data", data, "--cluster", cluster]);
+    assert_eq!(code, 254, "{said}");
+    assert!(said.contains("spread of bucket spread is zone"), "{said}");
+    assert!(said.contains("quorums do not count zones yet"), "{said}");
 }
 
 #[test]

@@ -111,6 +111,9 @@ pub struct CampaignArgs {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Nemesis(pub Vec<FaultKind>);
 
+/// The option of nodes that forget at their end.
+const IN_MEMORY: (&str, &str) = ("engine", "memory");
+
 /// Arguments that cannot be used, each alone in order.
 #[derive(Debug, thiserror::Error)]
 pub enum BadArguments {
@@ -150,6 +153,18 @@ impl CampaignArgs {
                 allowed: "kill, pause or none: one node cannot be partitioned".to_owned(),
             });
         }
+        let schedule = self.faults(seed)?;
+        let kills = schedule.faults.iter().any(|planned| planned.fault.kind() == FaultKind::Kill);
+        if kills && self.node_options().iter().any(|(name, value)| (&**name, &**value) == IN_MEMORY)
+        {
+            return Err(BadArguments::Field {
+                field: "--node-option",
+                value: format!("{}={}", IN_MEMORY.0, IN_MEMORY.1),
+                allowed: "sled, or a nemesis without kill: a killed node that kept its records in \
+                          memory cannot be started again"
+                    .to_owned(),
+            });
+        }
         Ok(Plan {
             seed,
             workload: self.workload,
@@ -169,7 +184,7 @@ impl CampaignArgs {
             w: self.w,
             timeout: Duration::from_millis(self.timeout_ms),
             quiet_within: Duration::from_secs(self.quiet_within),
-            schedule: self.faults(seed)?,
+            schedule,
         })
     }
 
@@ -344,5 +359,8 @@ mod tests {
         };
         assert!(said("--nodes 1").contains("--nemesis is kill,pause,partition; allowed is kill"));
         assert!(said("--schedule /nowhere.json").contains("/nowhere.json"));
+        assert!(said("--node-option engine=memory").contains("cannot be started again"));
+        let paused = parse("--node-option engine=memory --nemesis pause").expect("good arguments");
+        assert!(paused.plan(1).is_ok(), "nobody is killed");
     }
 }
