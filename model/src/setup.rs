@@ -92,6 +92,8 @@ pub enum Budget {
     Silence,
     /// A node hands over what it holds for others.
     Handoff,
+    /// A node asks again for pages that did not come.
+    CatchUp,
 }
 
 /// How often each kind of event may still happen.
@@ -100,7 +102,7 @@ pub struct Budgets([u8; Budget::ALL.len()]);
 
 impl Budget {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Crash,
         Self::Wipe,
         Self::Damage,
@@ -110,6 +112,7 @@ impl Budget {
         Self::Deadline,
         Self::Silence,
         Self::Handoff,
+        Self::CatchUp,
     ];
 
     /// Its name in `--set` and in replay files.
@@ -124,6 +127,7 @@ impl Budget {
             Self::Deadline => "deadline",
             Self::Silence => "silence",
             Self::Handoff => "handoff",
+            Self::CatchUp => "catch-up",
         }
     }
 }

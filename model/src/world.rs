@@ -115,6 +115,7 @@ impl World {
                 let may_fire = match timer {
                     Timer::Fallback(_) => self.left(Budget::Silence) > 0,
                     Timer::Deadline(_) => self.left(Budget::Deadline) > 0,
+                    Timer::CatchUp => self.left(Budget::CatchUp) > 0,
                     // Owners hold no hints, and there is nothing to hand over on an empty disk.
                     Timer::Handoff => {
                         at >= self.setup.owners()
@@ -236,6 +237,7 @@ impl World {
             Timer::Fallback(_) => self.spend(Budget::Silence),
             Timer::Deadline(_) => self.spend(Budget::Deadline),
             Timer::Handoff => self.spend(Budget::Handoff),
+            Timer::CatchUp => self.spend(Budget::CatchUp),
         }
         assert!(self.hosts[at].make_mut().timers.remove(&timer), "{timer} is not set");
         self.step(at, Input::Timeout(timer), observer);

@@ -12,12 +12,31 @@ use crate::{
     view::View,
 };
 
+/// Which partitions a replica holds: those whose number leaves `index` when divided by `count`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Shard {
+    pub(crate) index: u16,
+    pub(crate) count: u16,
+}
+
+impl Shard {
+    pub(crate) fn holds(self, partition: Partition) -> bool {
+        shard_of(partition, self.count) == self.index
+    }
+}
+
+/// The shard, of so many, that holds a partition.
+pub fn shard_of(partition: Partition, shards: u16) -> u16 {
+    (partition.0 % u32::from(shards)) as u16
+}
+
 /// The surroundings of one step.
 pub(crate) struct Env<'a, S> {
     pub(crate) me: NodeId,
     pub(crate) incarnation: Incarnation,
     pub(crate) config: &'a Config,
     pub(crate) view: &'a View,
+    pub(crate) shard: Shard,
     pub(crate) suspected: &'a [NodeId],
     pub(crate) storage: &'a mut S,
     pub(crate) effects: &'a mut Effects,

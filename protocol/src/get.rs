@@ -10,7 +10,7 @@ use crate::{
     object::{Merging, Object},
     request::{Refusal, Response},
     rules::{Mutant, Rules},
-    view::ViewId,
+    view::{View, ViewId},
 };
 
 /// A read under way.
@@ -21,7 +21,10 @@ pub(crate) struct Get {
     view: ViewId,
     need: u8,
     strict: bool,
+    /// Of the older layout.
     owners: Vec<NodeId>,
+    /// Of the newer layout, for a strict read in a joint view.
+    next: Vec<NodeId>,
     fallbacks: Vec<NodeId>,
     /// In the order of the nodes, each at most once.
     answers: Vec<(NodeId, Answer)>,
@@ -31,14 +34,39 @@ impl Get {
     /// A read that `need` of the owners, or of the fallbacks asked, must answer.
     pub(crate) fn new(
         key: RecordKey,
-        view: ViewId,
-        owners: &[NodeId],
-        need: u8,
+        view: &View,
+        (n, need): (u8, u8),
         strict: bool,
+        rules: Rules,
     ) -> Self {
-        let owners = owners.to_vec();
-        let (fallbacks, answers) = (Vec::new(), Vec::new());
-        Self { key, replied: false, view, need, strict, owners, fallbacks, answers }
+        let mut get = Self {
+            key,
+            replied: false,
+            view: view.id(),
+            need,
+            strict,
+            owners: Vec::new(),
+            next: Vec::new(),
+            fallbacks: Vec::new(),
+            answers: Vec::new(),
+        };
+        get.restart(view, n, rules);
+        get
+    }
+
+    /// The view has changed: a strict read counts anew, by the owners in all layouts of the new one (L2).
+    pub(crate) fn restart(&mut self, view: &View, n: u8, rules: Rules) {
+        self.view = view.id();
+        self.owners = view.owners(self.key.partition, n).to_vec();
+        let next = view.next_owners(self.key.partition, n);
+        let next = next.filter(|_| self.strict && rules.keeps(Mutant::ReadOneLayout));
+        self.next = next.map_or_else(Vec::new, <[NodeId]>::to_vec);
+        self.answers.clear();
+    }
+
+    /// Whether only owners count.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict
     }
 
     /// Whether fallbacks may be asked: not by a strict read, because their "not found" proves nothing (Q2).
@@ -48,7 +76,8 @@ impl Get {
 
     /// The owners that have not answered.
     pub(crate) fn silent_owners(&self) -> impl Iterator<Item = NodeId> {
-        self.owners.iter().copied().filter(|owner| !self.has_answered(*owner))
+        let added = self.next.iter().filter(|node| !self.owners.contains(node));
+        self.owners.iter().chain(added).copied().filter(|owner| !self.has_answered(*owner))
     }
 
     /// The fallbacks that were asked.
@@ -62,9 +91,9 @@ impl Get {
     }
 
     /// One node's answer. A second one of the same node never counts (Q1).
-    pub(crate) fn hear(&mut self, from: NodeId, answer: Answer, view: ViewId) {
-        let too_new = self.strict && view > self.view;
-        let asked = self.owners.contains(&from) || self.fallbacks.contains(&from);
+    pub(crate) fn hear(&mut self, from: NodeId, answer: Answer, view: ViewId, rules: Rules) {
+        let too_new = self.strict && view > self.view && rules.keeps(Mutant::NoViewMatch);
+        let asked = self.is_owner(from) || self.fallbacks.contains(&from);
         if too_new || !asked {
             return;
         }
@@ -75,7 +104,14 @@ impl Get {
 
     /// Whether the answers that count are enough.
     pub(crate) fn enough(&self) -> bool {
-        self.counted() >= usize::from(self.need)
+        let need = usize::from(self.need);
+        let next_enough = self.next.is_empty() || self.counted_of(&self.next) >= need;
+        let of_older = if self.strict && self.fallbacks.is_empty() {
+            self.counted_of(&self.owners)
+        } else {
+            self.counted()
+        };
+        of_older >= need && next_enough
     }
 
     /// Whether nothing is to be expected any more.
@@ -110,10 +146,8 @@ impl Get {
             Answer::Found(object) => *object != merged,
             Answer::Damaged => false,
         };
-        let stale = self
-            .answers
-            .iter()
-            .filter(|(node, answer)| self.owners.contains(node) && is_stale(answer));
+        let stale =
+            self.answers.iter().filter(|(node, answer)| self.is_owner(*node) && is_stale(answer));
         let stale = stale.map(|(node, _)| *node).collect();
         (merged, stale)
     }
@@ -128,6 +162,17 @@ impl Get {
 
     fn counted(&self) -> usize {
         self.answers.iter().filter(|(_, answer)| *answer != Answer::Damaged).count()
+    }
+
+    /// How many of these nodes have given an answer that counts.
+    fn counted_of(&self, nodes: &[NodeId]) -> usize {
+        let counts =
+            |(node, answer): &&(NodeId, Answer)| nodes.contains(node) && *answer != Answer::Damaged;
+        self.answers.iter().filter(counts).count()
+    }
+
+    fn is_owner(&self, node: NodeId) -> bool {
+        self.owners.contains(&node) || self.next.contains(&node)
     }
 
     fn has_answered(&self, node: NodeId) -> bool {

@@ -8,15 +8,15 @@
 use alloc::vec::Vec;
 
 use crate::{
-    bucket::Bucket,
+    bucket::{Bucket, Spread},
     env::Env,
     id::NodeId,
     key::{Key, Partition, RecordKey},
     message::Body,
     object::{Digest, Object},
     record::{Owed, Record, Storage, Stored},
-    rules::Mutant,
-    step::Timer,
+    rules::{Mutant, Rules},
+    step::{Effect, Ticket, Timer},
     view::{View, ViewId},
 };
 
@@ -62,6 +62,12 @@ pub(crate) fn absorb<S: Storage>(
     } else {
         owed_after(env, key, bucket, &before, slot)
     };
+    if slot == Some(env.me) && !env.owns(key, bucket) && !env.keeps(Mutant::OwnerAddressOwesNobody)
+    {
+        // What owes nobody and is not owned here is dropped.
+        env.storage.write(key.clone(), None);
+        return Absorbed::Held { changed: true };
+    }
     let record = Record { object: merged, own, owed };
     let changed = record != before;
     if changed {
@@ -84,20 +90,30 @@ pub(crate) fn owed_after<S: Storage>(
         return None;
     }
     let is_new = *before == Record::default();
-    let mut owners = if is_new { Vec::new() } else { owed_in(view, key, n, before) };
-    match slot.filter(|owner| view.owns(*owner, key.partition, n)) {
+    let mut owners =
+        if is_new { Vec::new() } else { owed_in(view, key, n, before, env.config.rules) };
+    // In another zone the owner's copy would leave this one's zone without any, when it is dropped (Q3).
+    let is_settled_by_one = |owner: &NodeId| {
+        bucket.spread == Spread::Node
+            || view.zone(*owner) == view.zone(env.me)
+            || !env.keeps(Mutant::CrossZoneHintOwesOne)
+    };
+    let owns = |owner: &NodeId| view.owns(*owner, key.partition, n);
+    match slot.filter(|owner| owns(owner) && is_settled_by_one(owner)) {
         Some(owner) => owners.push(owner),
-        None => owners.extend_from_slice(view.owners(key.partition, n)),
+        None => owners.extend(view.all_owners(key.partition, n)),
     }
     Owed::new(view.id(), owners)
 }
 
 /// Who is owed in this view by a node that owns no copy: what was counted in another view reads as all owners
 /// of the present one. So does a record that owes nobody: only an owner's does, so it is from another view.
-fn owed_in(view: &View, key: &RecordKey, n: u8, record: &Record) -> Vec<NodeId> {
+fn owed_in(view: &View, key: &RecordKey, n: u8, record: &Record, rules: Rules) -> Vec<NodeId> {
     match &record.owed {
-        Some(owed) if owed.view == view.id() => owed.owners.to_vec(),
-        Some(_) | None => view.owners(key.partition, n).to_vec(),
+        Some(owed) if owed.view == view.id() || !rules.keeps(Mutant::OwedWithoutView) => {
+            owed.owners.to_vec()
+        }
+        Some(_) | None => view.all_owners(key.partition, n).collect(),
     }
 }
 
@@ -108,7 +124,11 @@ pub(crate) fn owed_now<S: Storage>(
     bucket: &Bucket,
     record: &Record,
 ) -> Vec<NodeId> {
-    if env.owns(key, bucket) { Vec::new() } else { owed_in(env.view, key, bucket.n, record) }
+    if env.owns(key, bucket) {
+        Vec::new()
+    } else {
+        owed_in(env.view, key, bucket.n, record, env.config.rules)
+    }
 }
 
 /// Handing hints over: a bounded scan with a cursor, one page a step.
@@ -119,6 +139,10 @@ pub(crate) struct Handoff {
     /// The suspected owners that were sent a hint, in the order of the nodes: one a pass is enough to find them
     /// well again.
     probes: Vec<Probe>,
+    /// Whether this pass has found a record that is not owned here.
+    found: bool,
+    /// The view in which a pass found none, at a node that is no member.
+    drained: Option<ViewId>,
 }
 
 /// A hint that a suspected owner was sent. The next pass sends a later one: should the owner be unable to answer
@@ -137,7 +161,7 @@ const PAGE_GAP_MS: u32 = 5;
 impl Handoff {
     /// Begins a pass now: there is a first view, or a peer is back.
     pub(crate) fn start<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        *self = Self::default();
+        *self = Self { drained: self.drained, ..Self::default() };
         env.set_timer(Timer::Handoff, 0);
     }
 
@@ -163,6 +187,12 @@ impl Handoff {
     /// Ends a pass. A suspected owner for which it had no later hint than the pass before gets that one again, and
     /// the next pass begins with the first.
     fn end_pass<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        let view = env.view.id();
+        let is_empty = !core::mem::take(&mut self.found);
+        if is_empty && !env.view.is_member(env.me) && self.drained != Some(view) {
+            self.drained = Some(view);
+            env.effects.push(Effect::Sync(Ticket::Drained(view)));
+        }
         for probe in core::mem::take(&mut self.probes) {
             if !env.is_suspected(probe.owner) {
                 continue;
@@ -181,12 +211,17 @@ impl Handoff {
     /// Sends one hint to whom it is owed. Owners that are suspected get one
     /// hint a pass, the rest when they have answered.
     fn hand_over<S: Storage>(&mut self, env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
-        let Stored::Found(record) = stored else { return };
-        let Some(bucket) = env.bucket(key) else { return };
-        if env.owns(key, bucket) {
+        if env.bucket(key).is_some_and(|bucket| env.owns(key, bucket)) {
             return;
         }
-        let owners = owed_in(env.view, key, bucket.n, &record);
+        self.found = true;
+        let Stored::Found(record) = stored else { return };
+        let Some(bucket) = env.bucket(key) else { return };
+        if !env.view.is_member(env.me) && !env.keeps(Mutant::RemovedNodeDiscards) {
+            env.storage.write(key.clone(), None);
+            return;
+        }
+        let owners = owed_in(env.view, key, bucket.n, &record, env.config.rules);
         if owners.iter().any(|owner| env.is_suspected(*owner)) && !env.keeps(Mutant::ExpireHints) {
             env.storage.write(key.clone(), None);
             return;
@@ -231,7 +266,7 @@ fn owns_all<S: Storage>(env: &Env<'_, S>, partition: Partition) -> bool {
 }
 
 /// The least record key above `key`.
-fn after(key: RecordKey) -> RecordKey {
+pub(crate) fn after(key: RecordKey) -> RecordKey {
     let mut name = key.key.name.to_vec();
     name.push(0);
     RecordKey { partition: key.partition, key: Key { bucket: key.key.bucket, name: name.into() } }
@@ -272,19 +307,22 @@ pub(crate) fn settle<S: Storage>(
     let (Stored::Found(record), Some(bucket)) = (env.storage.read(key), env.bucket(key)) else {
         return;
     };
-    if env.owns(key, bucket) || !owner {
+    if env.owns(key, bucket) || (!owner && env.keeps(Mutant::AnySettles)) {
         return;
     }
     if !env.keeps(Mutant::DeleteHintUnconditionally) {
         env.storage.write(key.clone(), None);
         return;
     }
-    let counts = view == env.view.id() && env.view.owns(from, key.partition, bucket.n);
+    let settles = view == env.view.id() && env.view.owns(from, key.partition, bucket.n);
+    let counts = settles || !env.keeps(Mutant::AnySettles);
     if !counts || record.object.digest(&key.key) != digest {
         return;
     }
-    let owed = owed_in(env.view, key, bucket.n, &record);
-    let left = Owed::new(env.view.id(), owed.into_iter().filter(|owner| *owner != from));
+    let owed = owed_in(env.view, key, bucket.n, &record, env.config.rules);
+    let first_is_enough = !env.keeps(Mutant::DropAfterFirstOwnerAcks);
+    let left = owed.into_iter().filter(|owner| *owner != from && !first_is_enough);
+    let left = Owed::new(env.view.id(), left);
     let record = left.map(|left| Record { owed: Some(left), ..record });
     env.storage.write(key.clone(), record);
 }

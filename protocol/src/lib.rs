@@ -142,6 +142,7 @@ mod message;
 pub mod request;
 mod step;
 
+mod catch_up;
 mod coordinate;
 mod env;
 mod forward;
@@ -155,6 +156,7 @@ pub mod format;
 pub mod membership;
 pub mod rules;
 
+pub use env::shard_of;
 pub use message::Message;
 pub use replica::Replica;
 pub use step::{Config, Effect, Effects, Fact, Input, Ticket, Timer};

@@ -1,5 +1,6 @@
 //! What replicas say to each other.
 
+use alloc::sync::Arc;
 use core::fmt;
 
 use crate::{
@@ -41,6 +42,10 @@ pub(crate) enum Body {
     /// What you handed over, named by the digest that came with it, is durable here, or not `held` as in
     /// [`Body::PutOk`]; `owner` says whether the answerer owns the key.
     HandoffOk { key: Key, digest: Digest, owner: bool, held: bool },
+    /// What do you hold of this partition for buckets of this size, after this key or from the start?
+    Sync { n: u8, after: Option<Key> },
+    /// This, in the order of the keys; ask for what comes after `next`, or that was all.
+    SyncPage { n: u8, after: Option<Key>, objects: Arc<[(Key, Object)]>, next: Option<Key> },
     /// Coordinate this for me: I own no copy.
     Forward { request: RequestId, asked: Request },
     /// What became of it.
@@ -68,7 +73,30 @@ impl Body {
             | Self::Handoff { key, .. }
             | Self::HandoffOk { key, .. } => Some(key),
             Self::Forward { asked, .. } => Some(&asked.key),
-            Self::PutOk { .. } | Self::GetOk { .. } | Self::ForwardOk { .. } => None,
+            Self::PutOk { .. }
+            | Self::GetOk { .. }
+            | Self::Sync { .. }
+            | Self::SyncPage { .. }
+            | Self::ForwardOk { .. } => None,
+        }
+    }
+}
+
+impl Body {
+    /// Whether it answers something that the receiver asked.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Self::PutOk { .. }
+            | Self::GetOk { .. }
+            | Self::HandoffOk { .. }
+            | Self::SyncPage { .. }
+            | Self::ForwardOk { .. } => true,
+            Self::Put { .. }
+            | Self::Get { .. }
+            | Self::Repair { .. }
+            | Self::Handoff { .. }
+            | Self::Sync { .. }
+            | Self::Forward { .. } => false,
         }
     }
 }
@@ -95,6 +123,8 @@ impl Message {
             | Body::Repair { .. }
             | Body::Handoff { .. }
             | Body::HandoffOk { .. }
+            | Body::Sync { .. }
+            | Body::SyncPage { .. }
             | Body::ForwardOk { .. } => true,
         }
     }
@@ -119,6 +149,16 @@ impl fmt::Display for Message {
             Body::HandoffOk { key, digest, owner, held } => {
                 write!(f, "HandoffOk {key} {digest}{}", if *owner { "" } else { " not owner" })?;
                 f.write_str(if *held { "" } else { " not held" })
+            }
+            Body::Sync { n, after } => {
+                write!(f, "Sync {} n={n}", self.partition)?;
+                after.iter().try_for_each(|key| write!(f, " after {key}"))
+            }
+            Body::SyncPage { n, after, objects, next } => {
+                write!(f, "SyncPage {} n={n}", self.partition)?;
+                after.iter().try_for_each(|key| write!(f, " after {key}"))?;
+                objects.iter().try_for_each(|(key, object)| write!(f, " {key} {object}"))?;
+                f.write_str(if next.is_none() { ", all" } else { "" })
             }
             Body::Forward { request, asked } => write!(f, "Forward {request} {asked}"),
             Body::ForwardOk { request, response } => write!(f, "ForwardOk {request} {response}"),

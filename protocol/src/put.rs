@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use crate::{
+    bucket::{Bucket, Spread},
     id::NodeId,
     key::RecordKey,
     object::Object,
@@ -26,7 +27,13 @@ pub(crate) struct Put {
     strict: bool,
     /// Whether the coordinator's own copy is durable.
     durable_here: bool,
+    /// The older layout's: what sloppy writes count.
     slots: Vec<Slot>,
+    /// The owners in the newer layout of a joint view, and those of them that hold the object.
+    next: Vec<NodeId>,
+    next_held: Vec<NodeId>,
+    /// Whether distinct zones are counted, not slots (Q3).
+    by_zone: bool,
     /// The slots that are filled, and by whom.
     filled: Vec<Filled>,
     /// Who said that it cannot hold the object, in the order of the nodes.
@@ -46,34 +53,64 @@ struct Filled {
     holder: NodeId,
 }
 
+/// The slots of a key in the older layout, and the owners in the newer.
+fn places(view: &View, key: &RecordKey, n: u8) -> (Vec<Slot>, Vec<NodeId>) {
+    let owners = view.owners(key.partition, n).iter();
+    let slots = owners.map(|owner| Slot { owner: *owner, fallbacks: Vec::new() }).collect();
+    let next = view.next_owners(key.partition, n).map_or_else(Vec::new, <[NodeId]>::to_vec);
+    (slots, next)
+}
+
 impl Put {
     /// A write of `object` that is to fill `need` of the owners' slots.
     pub(crate) fn new(
-        key: RecordKey,
+        (key, bucket): (RecordKey, &Bucket),
         object: Object,
-        view: ViewId,
-        owners: &[NodeId],
+        view: &View,
         need: u8,
         strict: bool,
     ) -> Self {
-        let slots = owners.iter().map(|owner| Slot { owner: *owner, fallbacks: Vec::new() });
+        let (slots, next) = places(view, &key, bucket.n);
         Self {
             key,
             object,
-            view,
+            view: view.id(),
             replied: false,
             need,
             strict,
             durable_here: false,
-            slots: slots.collect(),
+            slots,
+            next,
+            next_held: Vec::new(),
+            by_zone: bucket.spread == Spread::Zone,
             filled: Vec::new(),
             unable: Vec::new(),
+        }
+    }
+
+    /// The view has changed: a strict write counts anew, by the owners in all layouts of the new one (L2).
+    pub(crate) fn restart(&mut self, view: &View, n: u8, me: NodeId, rules: Rules) {
+        self.view = view.id();
+        (self.slots, self.next) = places(view, &self.key, n);
+        self.filled.clear();
+        self.next_held.clear();
+        self.unable.clear();
+        if self.durable_here {
+            self.durable_here(me, rules);
         }
     }
 
     /// The owners whose slots nobody fills yet.
     pub(crate) fn open_slots(&self) -> impl Iterator<Item = NodeId> {
         self.slots.iter().map(|slot| slot.owner).filter(|owner| !self.is_filled(*owner))
+    }
+
+    /// Everybody who is to hold the object and is not known to: the owners with open slots, then the other owners in the
+    /// newer layout.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = NodeId> {
+        let is_slot = |node: &NodeId| self.slots.iter().any(|slot| slot.owner == *node);
+        let added = self.next.iter().filter(move |node| !is_slot(node));
+        self.open_slots().chain(added.filter(|node| !self.next_held.contains(node)).copied())
     }
 
     /// Whether only owners count.
@@ -98,9 +135,8 @@ impl Put {
     pub(crate) fn durable_here(&mut self, me: NodeId, rules: Rules) {
         self.durable_here = true;
         let held = self.slots.iter().find(|s| s.owner == me || s.fallbacks.contains(&me));
-        if let Some(slot) = held.map(|slot| slot.owner) {
-            self.hear(me, slot, self.view, rules);
-        }
+        let slot = held.map_or(me, |slot| slot.owner);
+        self.hear(me, slot, self.view, rules);
     }
 
     /// Whether the own copy is known to be durable.
@@ -110,10 +146,16 @@ impl Put {
 
     /// `holder` says that it holds the object durably in the slot of `owner`.
     pub(crate) fn hear(&mut self, holder: NodeId, owner: NodeId, view: ViewId, rules: Rules) {
+        let in_view = !self.strict || view == self.view || !rules.keeps(Mutant::NoViewMatch);
+        if !in_view {
+            return;
+        }
+        if self.next.contains(&holder) && !self.next_held.contains(&holder) {
+            self.next_held.push(holder);
+        }
         let Some(slot) = self.slots.iter().find(|slot| slot.owner == owner) else { return };
         let stands_in = slot.fallbacks.contains(&holder) && !self.strict;
-        let in_view = !self.strict || view == self.view;
-        if !in_view || (holder != owner && !stands_in) {
+        if holder != owner && !stands_in {
             return;
         }
         let answer = Filled { slot: owner, holder };
@@ -148,20 +190,35 @@ impl Put {
     }
 
     /// Whether enough slots hold the object.
-    pub(crate) fn enough(&self) -> bool {
-        self.filled.len() >= usize::from(self.need)
+    pub(crate) fn enough(&self, view: &View, rules: Rules) -> bool {
+        let need = usize::from(self.need);
+        let counts_next =
+            self.strict && !self.next.is_empty() && rules.keeps(Mutant::ReadOneLayout);
+        let zones = |nodes: &[NodeId]| {
+            !self.by_zone
+                || !rules.keeps(Mutant::CountAcksInOneZone)
+                || view.zones(nodes.iter().copied()) >= need
+        };
+        let holders: Vec<NodeId> = self.filled.iter().map(|filled| filled.holder).collect();
+        let next_enough = self.next_held.len() >= need && zones(&self.next_held);
+        holders.len() >= need && zones(&holders) && (!counts_next || next_enough)
     }
 
-    /// Whether every slot holds it.
+    /// Whether every slot holds it, and every owner in the newer layout.
     pub(crate) fn complete(&self) -> bool {
-        self.filled.len() >= self.slots.len()
+        self.filled.len() >= self.slots.len() && self.next_held.len() >= self.next.len()
     }
 
     /// What the client is told: success if [`Put::enough`], else that the outcome is unknown.
-    pub(crate) fn response(&self, me: NodeId, view: &View) -> Response {
+    pub(crate) fn response(&self, me: NodeId, view: &View, rules: Rules) -> Response {
         let have = self.filled.len() as u8;
-        if !self.enough() {
-            return Response::Refused(Refusal::Unavailable { have, need: self.need });
+        if !self.enough(view, rules) {
+            let counted = if self.strict && !self.next.is_empty() {
+                have.min(self.next_held.len() as u8)
+            } else {
+                have
+            };
+            return Response::Refused(Refusal::Unavailable { have: counted, need: self.need });
         }
         let mut nodes: Vec<NodeId> = self.filled.iter().map(|filled| filled.holder).collect();
         nodes.extend(self.durable_here.then_some(me));

@@ -3,8 +3,9 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
+    catch_up::{self, CatchUp, Page},
     coordinate::Actors,
-    env::Env,
+    env::{Env, Shard},
     forward::{Forwards, TakenBack},
     hints::{self, Absorbed, Handoff},
     id::{Incarnation, NodeId, RequestId},
@@ -16,7 +17,7 @@ use crate::{
     request::{Operation, Refusal, Request, Response},
     requests::{Client, Requests, answer},
     rules::Mutant,
-    step::{Config, Effect, Effects, Input, Ticket, Timer},
+    step::{Config, Effect, Effects, Fact, Input, Ticket, Timer},
     view::View,
 };
 
@@ -32,6 +33,8 @@ pub struct Replica {
     requests: Requests,
     forwards: Forwards,
     handoff: Handoff,
+    catch_up: CatchUp,
+    shard: Shard,
 }
 
 impl Replica {
@@ -47,7 +50,15 @@ impl Replica {
             requests: Requests::default(),
             forwards: Forwards::default(),
             handoff: Handoff::default(),
+            catch_up: CatchUp::default(),
+            shard: Shard { index: 0, count: 1 },
         }
+    }
+
+    /// The same as one of several shards: see [`crate::shard_of`].
+    #[must_use]
+    pub fn of_shard(self, index: u16, count: u16) -> Self {
+        Self { shard: Shard { index, count }, ..self }
     }
 
     /// Takes one input and appends what is to be done. The same state and input give the same effects.
@@ -70,10 +81,21 @@ impl Replica {
         self.requests.len() + self.forwards.len()
     }
 
+    /// How many partitions this shard still has to catch up with before the change under way may finish.
+    pub fn catching_up(&self) -> usize {
+        self.catch_up.left()
+    }
+
     fn adopt(&mut self, storage: &mut impl Storage, view: Arc<View>, effects: &mut Effects) {
+        if self.view.as_ref().is_some_and(|mine| mine.id() >= view.id()) {
+            return;
+        }
         self.view = Some(view);
         if let Some((mut env, parts)) = self.parts(storage, effects) {
+            env.effects.push(Effect::Report(Fact::Adopted(env.view.id())));
+            parts.requests.adopt(&mut env);
             parts.handoff.start(&mut env);
+            parts.catch_up.start(&mut env);
         }
     }
 
@@ -131,6 +153,9 @@ impl Replica {
         // Without a view there is nothing to judge a message by: it is lost, as on any network.
         if let Some((mut env, mut parts)) = self.parts(storage, effects) {
             env.heard_from(from);
+            if message.view > env.view.id() {
+                env.effects.push(Effect::Report(Fact::Newer(from)));
+            }
             parts.message(&mut env, from, message);
         }
     }
@@ -139,6 +164,7 @@ impl Replica {
         let Some((mut env, mut parts)) = self.parts(storage, effects) else { return };
         match timer {
             Timer::Handoff => parts.handoff.page(&mut env),
+            Timer::CatchUp => parts.catch_up.retry(&mut env),
             Timer::Deadline(id) => {
                 parts.requests.deadline(&mut env, id);
                 parts.forwards.deadline(&mut env, id);
@@ -154,6 +180,12 @@ impl Replica {
     fn synced(&mut self, storage: &mut impl Storage, ticket: Ticket, effects: &mut Effects) {
         match ticket {
             Ticket::Acknowledge { to, message } => effects.push(Effect::Send { to, message }),
+            Ticket::Drained(view) => effects.push(Effect::Report(Fact::Drained(view))),
+            Ticket::Merged { partition, n, source, view } => {
+                if let Some((mut env, parts)) = self.parts(storage, effects) {
+                    parts.catch_up.merged(&mut env, (partition, n), source, view);
+                }
+            }
             Ticket::Coordinated(id) => {
                 if let Some((mut env, parts)) = self.parts(storage, effects) {
                     parts.requests.coordinated(&mut env, id);
@@ -173,6 +205,7 @@ impl Replica {
             incarnation: self.incarnation,
             config: &self.config,
             view: self.view.as_deref()?,
+            shard: self.shard,
             suspected: &self.suspected,
             storage,
             effects,
@@ -182,6 +215,7 @@ impl Replica {
             requests: &mut self.requests,
             forwards: &mut self.forwards,
             handoff: &mut self.handoff,
+            catch_up: &mut self.catch_up,
         };
         Some((env, parts))
     }
@@ -193,6 +227,7 @@ struct Parts<'a> {
     requests: &'a mut Requests,
     forwards: &'a mut Forwards,
     handoff: &'a mut Handoff,
+    catch_up: &'a mut CatchUp,
 }
 
 impl Parts<'_> {
@@ -220,10 +255,16 @@ impl Parts<'_> {
             Ok(need) => need,
             Err(refusal) => return refuse(env, refusal),
         };
+        let is_member = env.view.is_member(env.me);
+        if !is_member && env.view.lists(env.me) {
+            // It was removed: it drains and takes nothing on.
+            return refuse(env, Refusal::NotReady);
+        }
         let here = env.owns(&key, bucket) || request.operation == Operation::GetLocal;
         let owners = env.view.owners(key.partition, bucket.n);
         let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
         match trusted.filter(|_| may_forward && !here) {
+            None if !is_member && !here => refuse(env, Refusal::NotReady),
             Some(owner) => self.forwards.start(env, (id, client), owner, (key, need), request),
             None => {
                 let placed = (key, bucket, need);
@@ -244,6 +285,19 @@ impl Parts<'_> {
         let misplaced = |key: &Key| env.view.partitions().of(key) != partition;
         if body.key().is_some_and(|key| key.name.len() > limits::MAX_KEY || misplaced(key)) {
             // A peer's fault. Taken in here, the record would stand where no reader looks for it.
+            return;
+        }
+        if !env.view.is_member(env.me) && !body.is_answer() {
+            // It counts nowhere any more, or not yet. Who forwards to it is told, and goes elsewhere.
+            if let Body::Forward { request, .. } = body {
+                let response = Response::Refused(Refusal::NotReady);
+                env.send(from, partition, Body::ForwardOk { request, response });
+            }
+            return;
+        }
+        let is_stranger = !env.view.lists(from);
+        if is_stranger && !matches!(body, Body::Forward { .. } | Body::ForwardOk { .. }) {
+            // No member yet, or one whose disk was given up: what it holds is refused.
             return;
         }
         let placed = |key| RecordKey { partition, key };
@@ -280,6 +334,11 @@ impl Parts<'_> {
                 if held {
                     hints::settle(env, from, &placed(key), digest, owner, view);
                 }
+            }
+            Body::Sync { n, after } => catch_up::answer(env, (from, view), partition, n, after),
+            Body::SyncPage { n, after, objects, next } => {
+                let page = Page { n, after, objects, next };
+                self.catch_up.page(env, (from, view), partition, page);
             }
             Body::Forward { request, asked } => {
                 let coordinator = if env.keeps(Mutant::ReuseRequestIds) {

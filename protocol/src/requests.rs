@@ -123,9 +123,8 @@ impl Requests {
                     Err(refusal) => client.reply(env, &key, Response::Refused(refusal)),
                     Ok(done) => {
                         env.set_timer(Timer::Deadline(id), timeout_ms);
-                        let owners = env.view.owners(key.partition, bucket.n);
-                        let view = env.view.id();
-                        let put = Put::new(key, done.object, view, owners, need, request.strict);
+                        let (object, strict) = (done.object, request.strict);
+                        let put = Put::new((key, bucket), object, env.view, need, strict);
                         self.start_put(env, (id, client), put, bucket, done.changed);
                     }
                 }
@@ -146,10 +145,8 @@ impl Requests {
         } else {
             env.effects.push(Effect::Sync(Ticket::Coordinated(id)));
         }
+        send_to_missing(env, id, &put);
         let owners: Vec<NodeId> = put.open_slots().filter(|owner| *owner != env.me).collect();
-        for owner in &owners {
-            send_put(env, *owner, *owner, id, &put);
-        }
         for owner in owners {
             if env.is_suspected(owner) {
                 ask_fallback_to_hold(env, &mut put, id, owner, bucket, true);
@@ -169,14 +166,10 @@ impl Requests {
         (key, bucket, need): (RecordKey, &Bucket, u8),
         strict: bool,
     ) {
-        let owners = env.view.owners(key.partition, bucket.n);
-        let mut get = Get::new(key, env.view.id(), owners, need, strict);
-        get.hear(env.me, answer(env, &get.key), env.view.id());
-        let silent: Vec<NodeId> = get.silent_owners().filter(|owner| *owner != env.me).collect();
-        for owner in &silent {
-            let body = Body::Get { request: id, key: get.key.key.clone() };
-            env.send(*owner, get.key.partition, body);
-        }
+        let rules = env.config.rules;
+        let mut get = Get::new(key, env.view, (bucket.n, need), strict, rules);
+        get.hear(env.me, answer(env, &get.key), env.view.id(), rules);
+        let silent = ask_silent_owners(env, id, &get);
         for owner in &silent {
             if env.is_suspected(*owner) {
                 ask_fallback_to_read(env, &mut get, id, bucket, true);
@@ -187,6 +180,30 @@ impl Requests {
         }
         self.gets.insert(id, (client, get));
         self.after_get_answer(env, id);
+    }
+
+    /// The view has changed. Strict requests count anew; sloppy ones keep the owners that they began with (L4).
+    pub(crate) fn adopt<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        let rules = env.config.rules;
+        let mut ids = Vec::new();
+        for (id, (_, put)) in self.puts.iter_mut().filter(|(_, (_, put))| put.is_strict()) {
+            let Some(bucket) = env.bucket(&put.key).filter(|_| !put.replied) else { continue };
+            put.restart(env.view, bucket.n, env.me, rules);
+            send_to_missing(env, *id, put);
+            ids.push(*id);
+        }
+        for (id, (_, get)) in self.gets.iter_mut().filter(|(_, (_, get))| get.is_strict()) {
+            let Some(bucket) = env.bucket(&get.key).filter(|_| !get.replied) else { continue };
+            get.restart(env.view, bucket.n, rules);
+            get.hear(env.me, answer(env, &get.key), env.view.id(), rules);
+            ask_silent_owners(env, *id, get);
+            ids.push(*id);
+        }
+        for id in ids {
+            env.set_timer(Timer::Fallback(id), env.config.fallback_after_ms);
+            self.after_put_answer(env, id);
+            self.after_get_answer(env, id);
+        }
     }
 
     /// The own copy of a coordinated write is durable.
@@ -239,16 +256,16 @@ impl Requests {
         view: ViewId,
     ) {
         if let Some((_, get)) = self.gets.get_mut(&id) {
-            get.hear(from, answer, view);
+            get.hear(from, answer, view, env.config.rules);
             self.after_get_answer(env, id);
         }
     }
 
     fn after_put_answer<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
         let Some((client, put)) = self.puts.get_mut(&id) else { return };
-        if put.enough() && !put.replied {
+        if !put.replied && put.enough(env.view, env.config.rules) {
             put.replied = true;
-            let response = put.response(env.me, env.view);
+            let response = put.response(env.me, env.view, env.config.rules);
             client.reply(env, &put.key, response);
             self.replied.push_back(id);
         }
@@ -321,12 +338,21 @@ impl Requests {
                     again |= ask_fallback_to_hold(env, put, id, owner, bucket, false);
                 }
             }
+            if put.is_strict() && !put.replied {
+                // Who answered in another view than this is asked again (L2).
+                send_to_missing(env, id, put);
+                again = true;
+            }
         } else if let Some((_, get)) = self.gets.get_mut(&id) {
             let Some(bucket) = env.bucket(&get.key) else { return };
             for owner in get.silent_owners().collect::<Vec<_>>() {
                 env.silent(owner);
                 // Who has its answer needs no more fallbacks: messages stay constant in the number of nodes.
                 again |= !get.replied && ask_fallback_to_read(env, get, id, bucket, false);
+            }
+            if get.is_strict() && !get.replied {
+                ask_silent_owners(env, id, get);
+                again = true;
             }
         }
         if again {
@@ -343,7 +369,7 @@ impl Requests {
             if put.replied {
                 self.forget_reply(id);
             } else {
-                let response = put.response(env.me, env.view);
+                let response = put.response(env.me, env.view, env.config.rules);
                 client.reply(env, &put.key, response);
             }
         }
@@ -382,6 +408,23 @@ fn local<S: Storage>(env: &Env<'_, S>, key: &RecordKey, bucket: &Bucket) -> Resp
         }
         Stored::Damaged => Response::Refused(Refusal::Damaged),
     }
+}
+
+/// Sends the object to everybody who is to hold it and is not known to.
+fn send_to_missing<S: Storage>(env: &mut Env<'_, S>, id: RequestId, put: &Put) {
+    for node in put.missing().filter(|node| *node != env.me).collect::<Vec<_>>() {
+        send_put(env, node, node, id, put);
+    }
+}
+
+/// Asks the owners that have not answered; gives them.
+fn ask_silent_owners<S: Storage>(env: &mut Env<'_, S>, id: RequestId, get: &Get) -> Vec<NodeId> {
+    let silent: Vec<NodeId> = get.silent_owners().filter(|owner| *owner != env.me).collect();
+    for owner in &silent {
+        let body = Body::Get { request: id, key: get.key.key.clone() };
+        env.send(*owner, get.key.partition, body);
+    }
+    silent
 }
 
 fn send_put<S: Storage>(
@@ -441,7 +484,7 @@ fn ask_fallback_to_read<S: Storage>(
     let Some(node) = trusted.or(any) else { return false };
     get.ask(node);
     if node == env.me {
-        get.hear(node, answer(env, &get.key), env.view.id());
+        get.hear(node, answer(env, &get.key), env.view.id(), env.config.rules);
     } else {
         let body = Body::Get { request: id, key: get.key.key.clone() };
         env.send(node, get.key.partition, body);

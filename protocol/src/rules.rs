@@ -73,7 +73,7 @@ mutants! {
     DeleteHintUnconditionally = "delete-hint-unconditionally" of "H1",
     /// What changes nothing is not owed again.
     OwedLeftWhenUnchanged = "owed-left-when-unchanged" of "H1",
-    /// An answer counts whose holder went by another digest: any owner's settles a hint.
+    /// The answer of a node that owns no copy, or goes by another view, settles a hint.
     AnySettles = "any-ack-settles" of "H1",
     /// What addresses a former owner as owner is owed to nobody.
     OwnerAddressOwesNobody = "owner-address-owes-nobody" of "H1",

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::{
     id::{ClusterId, NodeId, RequestId},
+    key::Partition,
     message::Message,
     request::{Request, Response},
     rules::Rules,
@@ -82,6 +83,19 @@ pub enum Effect {
 pub enum Ticket {
     /// The coordinator's own copy is durable.
     Coordinated(RequestId),
+    /// All that a source held of a partition, for buckets of this size, is merged and durable.
+    Merged {
+        /// The partition.
+        partition: Partition,
+        /// The size.
+        n: u8,
+        /// Whose pages they were.
+        source: NodeId,
+        /// The joint view in which they were read.
+        view: ViewId,
+    },
+    /// In this view, in which the node is no member, nothing is left that it holds.
+    Drained(ViewId),
     /// An acknowledgement that may leave now.
     Acknowledge {
         /// Who waits for it.
@@ -100,6 +114,8 @@ pub enum Timer {
     Deadline(RequestId),
     /// Time to hand off one page of hints.
     Handoff,
+    /// Pages that were asked for did not come.
+    CatchUp,
 }
 
 /// What a replica learned about a peer from its own requests.
@@ -132,6 +148,10 @@ pub struct Config {
     pub handoff_every_ms: u32,
     /// How many hints are handed over in one step, and how many records are looked at.
     pub handoff_page: usize,
+    /// How many partitions of a shard catch up at a time.
+    pub catch_up_parallel: usize,
+    /// After how many milliseconds pages that did not come are asked for again.
+    pub catch_up_retry_ms: u32,
     /// How many requests may wait for their reply at once; more are refused.
     pub max_pending: usize,
     /// How many requests may go on after their reply, until all owners have answered or their time is over
@@ -151,6 +171,8 @@ impl Config {
             max_timeout_ms: 10_000,
             handoff_every_ms: 500,
             handoff_page: 64,
+            catch_up_parallel: 8,
+            catch_up_retry_ms: 500,
             max_pending: 4_096,
             max_replied: 4_096,
             rules: Rules::sound(),
@@ -192,6 +214,10 @@ impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Coordinated(request) => write!(f, "coordinated {request}"),
+            Self::Merged { partition, n, source, view } => {
+                write!(f, "merged {partition} n={n} of {source} in {view}")
+            }
+            Self::Drained(view) => write!(f, "drained in {view}"),
             Self::Acknowledge { to, message } => write!(f, "→ {to} {message}"),
         }
     }
@@ -203,6 +229,7 @@ impl fmt::Display for Timer {
             Self::Fallback(request) => write!(f, "fallback {request}"),
             Self::Deadline(request) => write!(f, "deadline {request}"),
             Self::Handoff => f.write_str("handoff"),
+            Self::CatchUp => f.write_str("catch-up"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Messages between replicas.
 
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -82,6 +84,20 @@ enum Body<'a, O, R> {
         request: RequestId,
         response: R,
     },
+    Sync {
+        n: u8,
+        #[serde(borrow)]
+        after: Option<Key<'a>>,
+    },
+    SyncPage {
+        n: u8,
+        #[serde(borrow)]
+        after: Option<Key<'a>>,
+        #[serde(borrow)]
+        objects: Vec<(Key<'a>, O)>,
+        #[serde(borrow)]
+        next: Option<Key<'a>>,
+    },
 }
 
 #[derive(Deserialize, Serialize)]
@@ -120,7 +136,11 @@ pub(super) fn size_hint(message: &LiveMessage) -> usize {
         LiveBody::Get { key, .. } | LiveBody::HandoffOk { key, .. } => key.name.len(),
         LiveBody::Forward { asked, .. } => request::size_hint(asked),
         LiveBody::ForwardOk { response, .. } => request::response_size_hint(response),
+        LiveBody::SyncPage { objects, .. } => {
+            objects.iter().map(|(key, object)| key.name.len() + object::size_hint(object)).sum()
+        }
         LiveBody::PutOk { .. }
+        | LiveBody::Sync { .. }
         | LiveBody::GetOk { answer: LiveAnswer::Absent | LiveAnswer::Damaged, .. } => 0,
     };
     FIXED + content
@@ -168,6 +188,16 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
         LiveBody::ForwardOk { request, response } => {
             Body::ForwardOk { request: request_id(*request), response: request::response(response) }
         }
+        LiveBody::Sync { n, after } => Body::Sync { n: *n, after: after.as_ref().map(key::key) },
+        LiveBody::SyncPage { n, after, objects, next } => Body::SyncPage {
+            n: *n,
+            after: after.as_ref().map(key::key),
+            objects: objects
+                .iter()
+                .map(|(key, object)| (key::key(key), object::object(object)))
+                .collect(),
+            next: next.as_ref().map(key::key),
+        },
     }
 }
 
@@ -214,6 +244,20 @@ fn into_body(
             request: into_request_id(request),
             response: request::into_response(response)?,
         },
+        Body::Sync { n, after } => {
+            LiveBody::Sync { n, after: after.as_ref().map(key::into_key).transpose()? }
+        }
+        Body::SyncPage { n, after, objects, next } => {
+            let objects = objects
+                .into_iter()
+                .map(|(key, object)| Ok((key::into_key(&key)?, object::into_object(object)?)));
+            LiveBody::SyncPage {
+                n,
+                after: after.as_ref().map(key::into_key).transpose()?,
+                objects: objects.collect::<Result<Vec<_>, DecodeError>>()?.into(),
+                next: next.as_ref().map(key::into_key).transpose()?,
+            }
+        }
     })
 }
 
