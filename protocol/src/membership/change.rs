@@ -175,7 +175,7 @@ pub(crate) fn may_finish(view: &View, must: &[NodeId], roster: &Roster, rules: R
     };
     !rules.keeps(Mutant::FinishUnseen)
         || view.layout().sizes().into_iter().all(|n| {
-            let strict_r = least(view, n, |bucket| bucket.strict_r);
+            let strict_r = least_quorum(view, n, |bucket| bucket.strict_r);
             view.partitions().iter().all(|partition| {
                 let owners = view.owners(partition, n);
                 let needed = (owners.len() + 1).saturating_sub(strict_r).max(1);
@@ -185,7 +185,7 @@ pub(crate) fn may_finish(view: &View, must: &[NodeId], roster: &Roster, rules: R
 }
 
 /// The smallest quorum of the buckets of a size.
-pub(crate) fn least(view: &View, n: u8, quorum: impl Fn(&Bucket) -> u8) -> usize {
+pub(crate) fn least_quorum(view: &View, n: u8, quorum: impl Fn(&Bucket) -> u8) -> usize {
     let buckets = view.layout().buckets().iter().filter(|bucket| bucket.n == n);
     buckets.map(quorum).min().unwrap_or(n).into()
 }

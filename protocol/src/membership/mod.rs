@@ -20,6 +20,7 @@ mod roster;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
+pub(crate) use self::change::least_quorum;
 use self::{
     decree::{Acceptor, Proposer},
     roster::Roster,
