@@ -1,12 +1,12 @@
 //! The part of membership that goes from view to view, and hears from the shards how far they are.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::ToString, sync::Arc, vec::Vec};
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Acceptor, Ballot, Evidence, MemberEffect, MemberEffects, MemberMessage, MemberTicket,
-    Membership, Row, Saved, Staged, Status, Wish, change,
+    Membership, Row, Saved, Staged, Status, Wish, change, wishes,
 };
 use crate::{
     id::NodeId,
@@ -30,7 +30,11 @@ impl Membership {
             return self.adopted(view, effects);
         }
         self.adopting = Some(view.id());
-        let saved = Saved { view: view.clone(), promised: Ballot::default(), accepted: None };
+        // An own vote, saved from now on, would put the older view back on disk.
+        self.proposer = None;
+        let was_member = self.was_member || view.lists(self.me);
+        let (promised, accepted) = (Ballot::default(), None);
+        let saved = Saved { view: view.clone(), promised, accepted, was_member };
         let (saved, ticket) = (Arc::new(saved), MemberTicket::Adopt(view));
         effects.push(MemberEffect::Save { saved, ticket });
     }
@@ -50,8 +54,10 @@ impl Membership {
     /// Gives a view that is on disk to the shards.
     pub(super) fn go_by(&mut self, view: Arc<View>, effects: &mut MemberEffects) {
         self.proposer = None;
+        self.proposing = false;
+        self.was_member |= view.lists(self.me);
         self.must = change::who_must_catch_up(&view);
-        self.staged.retain(|_, staged| !change::is_settled(&view, staged));
+        self.staged.retain(|_, staged| !wishes::is_settled(&view, staged));
         for layout in view.layouts() {
             for member in layout.members().iter().chain(layout.draining()) {
                 let label = (member.name.clone(), member.address.clone());
@@ -62,7 +68,7 @@ impl Membership {
         self.rank(&view);
         effects.push(MemberEffect::View(view));
         effects.push(MemberEffect::Addresses);
-        self.join_or_forget();
+        self.stage_own_join();
         self.look(effects);
     }
 
@@ -71,12 +77,13 @@ impl Membership {
         let nodes: Vec<NodeId> = self.roster.rows().map(|row| row.node).collect();
         for node in nodes {
             let newest = view.next().unwrap_or(view.layout());
+            let was_member = node == self.me && self.was_member;
             let Some(row) = self.roster.row_mut(node) else { continue };
             let status = if newest.member(node).is_some() {
                 Status::Up
             } else if view.lists(node) {
                 Status::Leaving
-            } else if row.status >= Status::Up {
+            } else if row.status >= Status::Up || was_member {
                 Status::Removed
             } else {
                 Status::Joining
@@ -85,26 +92,33 @@ impl Membership {
         }
     }
 
-    /// A node that is to be a member and is not stages its own join.
-    fn join_or_forget(&mut self) {
-        let Some(view) = &self.view else { return };
-        let was_member = self.roster.row(self.me).is_some_and(|row| row.status > Status::Joining);
-        let Some(command) = self.config.joins.clone().filter(|_| !was_member) else { return };
-        self.stage_own(&command, view.layout().number());
+    /// A node that is to be a member and never was stages its own join. Where a member has its name, that is
+    /// a node whose disk was lost: it is replaced, once it is suspected. While it lives nothing is staged: a
+    /// mistyped name must not evict anybody.
+    pub(super) fn stage_own_join(&mut self) {
+        let Some(view) = self.view.clone().filter(|_| !self.was_member) else { return };
+        let Some(command) = self.config.joins.clone() else { return };
+        let Command::Join(new) = &command else {
+            return self.stage_own(command, &view);
+        };
+        let newest = view.next().unwrap_or(view.layout());
+        let namesake = newest.members().iter().find(|member| member.name == new.name);
+        match namesake.map(|member| member.id) {
+            None => self.stage_own(command, &view),
+            Some(old) if old != self.me && self.detector.suspects(old) => {
+                let new = new.clone();
+                self.stage_own(Command::Replace { old, new }, &view);
+            }
+            Some(_) => {}
+        }
     }
 
-    /// Stages a wish of this node's own, always under the same id.
-    fn stage_own(&mut self, command: &Command, base: u64) {
-        let kind = match command {
-            Command::Forget(_) => 1_u64,
-            _ => 0,
-        };
-        let mut bytes = [0; 24];
-        bytes[..8].copy_from_slice(&self.me.0.to_le_bytes());
-        bytes[8..16].copy_from_slice(&base.to_le_bytes());
-        bytes[16..].copy_from_slice(&kind.to_le_bytes());
-        let wish = Wish::Change { command: command.clone(), accept_loss: false };
-        self.stage(Staged { id: xxh3_128(&bytes), base, wish });
+    /// Stages a wish of this node's own. Always under the same id: what a decree settled, or an operator took back, is
+    /// not wished for again.
+    fn stage_own(&mut self, command: Command, view: &View) {
+        let id = xxh3_128(command.to_string().as_bytes());
+        let wish = Wish::Change { command, accept_loss: false };
+        self.stage(Staged { id, base: view.layout().number(), wish });
     }
 
     /// A shard reports.
@@ -134,8 +148,8 @@ impl Membership {
         if self.roster.row(self.me) != before.as_ref() {
             self.tell_progress(effects);
         }
-        if let Some(layout) = drained.filter(|drained| Some(*drained) == self.view_id()) {
-            self.stage_own(&Command::Forget(self.me), layout.layout);
+        if let Some(view) = self.view.clone().filter(|view| drained == Some(view.id())) {
+            self.stage_own(Command::Forget(self.me), &view);
         }
         self.look(effects);
     }

@@ -1,11 +1,11 @@
-//! Changes: what the staged wishes make of a view, and when a change may finish (rules L0 and L3).
+//! Changes: what a decree makes of a view, and when a change may finish (rules L0 and L3).
 
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     bucket::Bucket,
     id::NodeId,
-    layout::{Command, Layout, Plan},
+    layout::Command,
     membership::{
         message::{Decree, Staged, Wish},
         roster::Roster,
@@ -35,7 +35,7 @@ pub(crate) fn outcome(view: &View, decree: &Decree) -> Option<View> {
 }
 
 /// The commands, and whether any loss is accepted.
-fn changes(staged: &[Staged]) -> (Vec<Command>, bool) {
+pub(crate) fn changes(staged: &[Staged]) -> (Vec<Command>, bool) {
     let changes = staged.iter().filter_map(|staged| match &staged.wish {
         Wish::Change { command, accept_loss } => Some((command.clone(), *accept_loss)),
         Wish::Withdraw(_) => None,
@@ -57,7 +57,7 @@ fn losses(staged: &[Staged]) -> Arc<[NodeId]> {
 }
 
 /// The dead node that a command takes out.
-fn taken_out(command: &Command) -> Option<NodeId> {
+pub(crate) fn taken_out(command: &Command) -> Option<NodeId> {
     match command {
         Command::Remove(old) | Command::Replace { old, .. } => Some(*old),
         Command::Join(_)
@@ -68,80 +68,6 @@ fn taken_out(command: &Command) -> Option<NodeId> {
         | Command::Address(..)
         | Command::BucketCreate(_)
         | Command::BucketSet { .. } => None,
-    }
-}
-
-/// The decree that the staged wishes call for in a single view: all commands that apply, one after the other; those
-/// that do not any more are settled without. `None` if nothing is to be done now.
-///
-/// A command that takes out a dead owner waits while too few owners of some partition live, unless its loss is accepted.
-pub(crate) fn next_change(
-    view: &View,
-    staged: &[Staged],
-    is_suspected: impl Fn(NodeId) -> bool,
-) -> Option<Decree> {
-    let fresh = || staged.iter().filter(|staged| !is_settled(view, staged));
-    let mut withdrawn: Vec<u128> = fresh().filter_map(withdraws).collect();
-    let taken_back = |staged: &Staged| withdrawn.contains(&staged.id);
-    let mut commands: Vec<Staged> = Vec::new();
-    let mut obsolete = Vec::new();
-    for staged in fresh().filter(|staged| !taken_back(staged)) {
-        let Wish::Change { command, accept_loss } = &staged.wish else {
-            obsolete.push(staged.id);
-            continue;
-        };
-        let dead = taken_out(command).filter(|_| !accept_loss);
-        if dead.is_some_and(|_| is_blocked(view.layout(), &is_suspected)) {
-            continue;
-        }
-        commands.push(staged.clone());
-        let (changes, accept) = changes(&commands);
-        if view.layout().step(&changes, accept).is_err() {
-            commands.pop();
-            obsolete.push(staged.id);
-        }
-        if commands.len() == MAX_COMMANDS {
-            break;
-        }
-    }
-    withdrawn.extend(obsolete);
-    // What does not apply is settled together with what does; alone it is not worth a change.
-    (!commands.is_empty())
-        .then(|| Decree::Joint { commands: commands.into(), withdrawn: withdrawn.into() })
-}
-
-/// How many commands one change carries out at most.
-const MAX_COMMANDS: usize = 8;
-
-/// Whether the dead block every change of owners (L3): some partition has too few living owners.
-pub(crate) fn is_blocked(layout: &Layout, is_suspected: impl Fn(NodeId) -> bool) -> bool {
-    let members = layout.members().iter().map(|member| member.id);
-    let dead: Vec<NodeId> = members.filter(|node| is_suspected(*node)).collect();
-    !Plan::thin(layout, &dead).is_empty()
-}
-
-/// The decree that amends the change under way, if one of its commands is taken back.
-pub(crate) fn amendment(view: &View, staged: &[Staged]) -> Option<Decree> {
-    let wishes = staged.iter().filter(|staged| !is_settled(view, staged));
-    let withdrawn: Vec<u128> = wishes.clone().filter_map(withdraws).collect();
-    let carried_out = &view.change().commands;
-    let left = carried_out.iter().filter(|staged| !withdrawn.contains(&staged.id));
-    let left: Arc<[Staged]> = left.cloned().collect();
-    let ids = wishes.filter(|staged| withdraws(staged).is_some()).map(|staged| staged.id);
-    (left.len() < carried_out.len())
-        .then(|| Decree::Joint { commands: left, withdrawn: ids.collect() })
-}
-
-/// Whether a wish was settled by this view or one before it, or is too old to know.
-pub(crate) fn is_settled(view: &View, staged: &Staged) -> bool {
-    let too_old = staged.base + Staged::TOO_OLD <= view.layout().number();
-    too_old || view.change().settled.contains(&staged.id)
-}
-
-fn withdraws(staged: &Staged) -> Option<u128> {
-    match staged.wish {
-        Wish::Withdraw(id) => Some(id),
-        Wish::Change { .. } => None,
     }
 }
 

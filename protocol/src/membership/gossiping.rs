@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     Choice, Evidence, Glimpse, MemberEffect, MemberEffects, MemberMessage, MemberTimer, Membership,
-    Row, SEED_EVERY, Staged, Status, change,
+    Row, SEED_EVERY, Staged, Status, wishes,
 };
 use crate::{id::NodeId, view::ViewId};
 
@@ -14,9 +14,10 @@ impl Membership {
         let after_ms = self.config.gossip_every_ms;
         effects.push(MemberEffect::SetTimer { timer: MemberTimer::Gossip, after_ms });
         if let Some(row) = self.roster.row_mut(self.me) {
-            row.heartbeat += 1;
+            row.heartbeat = row.heartbeat.saturating_add(1);
         }
         self.suspect_the_still(effects);
+        self.stage_own_join();
         let among = self.partners().len() as u64;
         if among > 0 {
             effects.push(MemberEffect::Choose { choice: Choice::Partner, among });
@@ -93,16 +94,27 @@ impl Membership {
         let Some(mine) = self.roster.row_mut(self.me) else { return };
         mine.heartbeat = mine.heartbeat.max(row.heartbeat);
         mine.status = mine.status.max(row.status);
+        mine.view = mine.view.max(row.view);
+        mine.caught_up = mine.caught_up.max(row.caught_up);
         let ((version, name, address), theirs) = (mine.label.clone(), &row.label);
         let differs = (&name, &address) != (&theirs.1, &theirs.2);
         if theirs.0 > version || (theirs.0 == version && differs) {
-            mine.label = (theirs.0 + u64::from(differs), name, address);
+            mine.label = (theirs.0.saturating_add(differs.into()), name, address);
         }
     }
 
     pub(super) fn stage(&mut self, staged: Staged) {
-        if self.view.as_ref().is_none_or(|view| !change::is_settled(view, &staged)) {
-            self.staged.insert(staged.id, staged);
+        let is_settled = |view| wishes::is_settled(view, &staged);
+        if self.view.as_deref().is_some_and(is_settled) {
+            return;
+        }
+        let has_room = self.staged.len() < Staged::MAX;
+        match self.staged.get_mut(&staged.id) {
+            Some(known) => known.base = known.base.max(staged.base),
+            None if has_room => {
+                self.staged.insert(staged.id, staged);
+            }
+            None => {}
         }
     }
 
@@ -132,7 +144,7 @@ impl Membership {
         members.retain(|node| *node != self.me);
         for node in members {
             let periods = self.still.entry(node).or_default();
-            *periods += 1;
+            *periods = self.config.suspect_after.min(*periods + 1);
             if *periods == self.config.suspect_after {
                 self.opine(node, false, effects);
             }
@@ -147,6 +159,9 @@ impl Membership {
 
     /// What this node itself saw of a peer.
     pub(super) fn heard(&mut self, evidence: Evidence, effects: &mut MemberEffects) {
+        if let Evidence::Answered(node) | Evidence::Opened(node) = evidence {
+            self.still.insert(node, 0);
+        }
         if let Some((node, suspected)) = self.detector.weigh(evidence) {
             effects.push(MemberEffect::Suspect { node, suspected });
         }

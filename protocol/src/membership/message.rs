@@ -201,6 +201,8 @@ pub struct Saved {
     pub promised: Ballot,
     /// The vote given last.
     pub accepted: Option<(Ballot, Decree)>,
+    /// Whether a layout that the node went by listed it: its id does not join again.
+    pub was_member: bool,
 }
 
 /// The continuation of a step after what it saved is durable.
@@ -217,7 +219,16 @@ pub enum MemberTicket {
     },
 }
 
+impl Saved {
+    /// What the first member of a new cluster saves.
+    pub fn new(view: Arc<View>) -> Self {
+        Self { view, promised: Ballot::default(), accepted: None, was_member: true }
+    }
+}
+
 impl Staged {
+    /// How many a node keeps; it takes no more.
+    pub const MAX: usize = 256;
     /// So many layouts after it was staged a wish is dropped: nobody remembers for longer what was settled.
     pub const TOO_OLD: u64 = 16;
 }

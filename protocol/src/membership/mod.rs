@@ -17,6 +17,7 @@ mod gossiping;
 mod message;
 mod proposing;
 mod roster;
+mod wishes;
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
@@ -32,6 +33,7 @@ pub use self::{
         MemberTicket, MemberTimer, Saved, Staged, Wish,
     },
     roster::{Glimpse, Row, Status},
+    wishes::{Fate, Outlook},
 };
 use crate::{
     id::NodeId,
@@ -84,6 +86,8 @@ pub struct Membership {
     shards: Vec<Shard>,
     /// Whether a proposal is due: its timer is set or its pause is being chosen.
     proposing: bool,
+    /// Whether a layout that the node went by listed it: its id does not join again.
+    was_member: bool,
 }
 
 /// What a shard has reported.
@@ -114,6 +118,8 @@ impl MemberConfig {
 const SEED_EVERY: u64 = 10;
 /// How many steps of the random pause before a proposal there are.
 const BACKOFF_STEPS: u64 = 8;
+/// How often the step of that pause is doubled at most: once for each attempt before.
+const MAX_DOUBLINGS: u64 = 4;
 
 impl Membership {
     /// Membership as after any start: it knows nothing but who it is.
@@ -137,6 +143,7 @@ impl Membership {
             seeds: Vec::new(),
             shards,
             proposing: false,
+            was_member: false,
         }
     }
 
@@ -206,15 +213,10 @@ impl Membership {
         addresses
     }
 
-    /// Whether a dead owner blocks every change of owners in the present layout, unless its loss is accepted (L3).
-    pub fn is_blocked(&self) -> bool {
-        let suspects = |node| self.detector.suspects(node);
-        self.view.as_ref().is_some_and(|view| change::is_blocked(view.layout(), suspects))
-    }
-
     fn start(&mut self, saved: Option<Arc<Saved>>, effects: &mut MemberEffects) {
         if let Some(saved) = saved {
             self.acceptor = Acceptor { promised: saved.promised, accepted: saved.accepted.clone() };
+            self.was_member = saved.was_member;
             self.go_by(saved.view.clone(), effects);
         }
         let after_ms = self.config.gossip_every_ms;

@@ -3,8 +3,8 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    BACKOFF_STEPS, Ballot, Choice, Decree, MemberEffect, MemberEffects, MemberMessage,
-    MemberTicket, MemberTimer, Membership, Proposer, Saved, Staged, change,
+    BACKOFF_STEPS, Ballot, Choice, Decree, MAX_DOUBLINGS, MemberEffect, MemberEffects,
+    MemberMessage, MemberTicket, MemberTimer, Membership, Proposer, Saved, Staged, change, wishes,
 };
 use crate::{id::NodeId, rules::Mutant, view::ViewId};
 
@@ -12,9 +12,7 @@ impl Membership {
     /// Whether something is to be decided: then it is proposed after a random pause.
     pub(super) fn look(&mut self, effects: &mut MemberEffects) {
         if !self.proposing && self.proposer.is_none() && self.due().is_some() {
-            self.proposing = true;
-            let choice = Choice::Backoff;
-            effects.push(MemberEffect::Choose { choice, among: BACKOFF_STEPS });
+            self.choose_pause(effects);
         }
     }
 
@@ -22,13 +20,14 @@ impl Membership {
     fn due(&self) -> Option<Decree> {
         let view = self.view.as_ref().filter(|_| self.is_in_view() && self.adopting.is_none())?;
         let staged: Vec<Staged> = self.staged.values().cloned().collect();
+        let suspected = self.detector.suspected();
         if view.next().is_none() {
-            return change::next_change(view, &staged, |node| self.detector.suspects(node));
+            return wishes::next_change(view, &staged, &suspected);
         }
-        change::amendment(view, &staged).or_else(|| {
-            let may = change::may_finish(view, &self.must, &self.roster, self.config.rules);
-            may.then_some(Decree::Finish)
-        })
+        if change::may_finish(view, &self.must, &self.roster, self.config.rules) {
+            return Some(Decree::Finish);
+        }
+        wishes::amendment(view, &staged, &suspected)
     }
 
     /// The pause is over: an attempt begins with this node's own promise, so that its ballot is on disk, and never
@@ -42,8 +41,16 @@ impl Membership {
         self.proposer = Some(Proposer::new(ballot, wish));
         self.prepare(self.me, ballot, effects);
         // Should this attempt come to nothing, another follows.
+        self.choose_pause(effects);
+    }
+
+    /// Has the length of a pause chosen: among more lengths where more nodes may propose.
+    fn choose_pause(&mut self, effects: &mut MemberEffects) {
         self.proposing = true;
-        effects.push(MemberEffect::Choose { choice: Choice::Backoff, among: BACKOFF_STEPS });
+        let members = self.view.as_ref().map_or(0, |view| view.layout().members().len() as u64);
+        let is_first = self.acceptor.promised.round == 0;
+        let among = if is_first { BACKOFF_STEPS.max(members) } else { BACKOFF_STEPS };
+        effects.push(MemberEffect::Choose { choice: Choice::Backoff, among });
     }
 
     /// Whether this node votes on the decree that follows `after`. A node beyond that decree answers with its view;
@@ -100,7 +107,7 @@ impl Membership {
     fn save_then_send(&self, to: NodeId, message: MemberMessage, effects: &mut MemberEffects) {
         let Some(view) = self.view.clone() else { return };
         let (promised, accepted) = (self.acceptor.promised, self.acceptor.accepted.clone());
-        let saved = Arc::new(Saved { view, promised, accepted });
+        let saved = Arc::new(Saved { view, promised, accepted, was_member: self.was_member });
         effects.push(MemberEffect::Save { saved, ticket: MemberTicket::Send { to, message } });
     }
 
@@ -187,9 +194,12 @@ impl Membership {
         }
     }
 
-    /// Sets the timer of the pause; see [`Membership::look`].
+    /// Sets the timer of the pause; see [`Membership::look`]. It grows with the attempts that this decree has seen, so
+    /// that one has the time that it needs on slow links, and proposers stop outbidding each other.
     pub(super) fn pause(&mut self, number: u64, effects: &mut MemberEffects) {
-        let after_ms = self.config.backoff_ms * (1 + number as u32);
+        let doublings = self.acceptor.promised.round.min(MAX_DOUBLINGS);
+        let step_ms = self.config.backoff_ms << doublings;
+        let after_ms = step_ms.saturating_mul(1 + number as u32);
         effects.push(MemberEffect::SetTimer { timer: MemberTimer::Propose, after_ms });
     }
 }

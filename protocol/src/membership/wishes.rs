@@ -1,0 +1,304 @@
+//! Wishes: what is staged, what becomes of it, and what a list of wishes would do (rule L0).
+//!
+//! A wish ends in one of three ways. A decree *settles* it: it is carried out or given up, and the view
+//! remembers its id. The layout makes it *moot*: what it asks for is so already, or can never be. Or it
+//! grows [too old](Staged::TOO_OLD). A wish that the layout refuses for now, or that a dead owner blocks,
+//! is none of these: it stays, is shown with the reason, and is tried again in every layout until somebody
+//! takes it back.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    Membership,
+    change::{changes, taken_out},
+    message::{Decree, Staged, Wish},
+};
+use crate::{
+    id::NodeId,
+    layout::{Command, Layout, LayoutError, Member, Plan},
+    view::View,
+};
+
+/// How many commands one change carries out at most.
+const MAX_COMMANDS: usize = 8;
+
+/// What becomes of a wish.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// The next layout carries it out.
+    Next,
+    /// The next layout is full: it is the one after that.
+    Later,
+    /// So many partitions, for each of these `n`, have too few living owners to change (L3): it waits for them, or for
+    /// an operator who accepts the loss.
+    Blocked(Vec<(u8, usize)>),
+    /// The layout refuses it for now.
+    Refused(LayoutError),
+    /// It is settled, moot or taken back.
+    Done,
+}
+
+/// What a list of wishes would do to the layout.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outlook {
+    /// The wishes in the order in which they are tried, each with what becomes of it.
+    pub fates: Vec<(Staged, Fate)>,
+    /// The layout that comes out; the present one, if nothing applies.
+    pub next: Arc<Layout>,
+    /// What moves, and where zones fall short.
+    pub plan: Plan,
+    /// For each `n` how many partitions would keep no owner that lives now: nobody could bring the new ones up to date.
+    pub orphaned: Vec<(u8, usize)>,
+    /// For each `n` how many partitions have too few living owners for their owners to change (L3).
+    pub thin: Vec<(u8, usize)>,
+}
+
+/// The commands that are carried out next, and what becomes of every wish.
+struct Selection {
+    commands: Vec<Staged>,
+    withdrawn: Vec<u128>,
+    fates: Vec<(Staged, Fate)>,
+    next: Option<Layout>,
+}
+
+impl Membership {
+    /// What these wishes would do to the layout that follows the change under way. `None` before there is a view.
+    ///
+    /// Whether owners live is this node's opinion.
+    pub fn outlook(&self, wishes: &[Staged]) -> Option<Outlook> {
+        let view = self.view()?;
+        let suspected = self.suspected();
+        let present = view.next().unwrap_or(view.layout());
+        let Selection { fates, next, .. } = select(view, present, wishes, &suspected);
+        let next = next.map_or_else(|| present.clone(), Arc::new);
+        let plan = Plan::new(present, &next);
+        let orphaned = orphaned(present, &next, &suspected);
+        let thin = Plan::thin(present, &suspected);
+        Some(Outlook { fates, next, plan, orphaned, thin })
+    }
+}
+
+/// For each size how many partitions keep none of their living owners.
+fn orphaned(before: &Layout, after: &Layout, dead: &[NodeId]) -> Vec<(u8, usize)> {
+    let count = |n: u8| {
+        let stays = |node: NodeId, partition| after.owns(node, partition, n);
+        let is_orphan = |partition: &_| {
+            let owners = before.owners(*partition).take(usize::from(n));
+            let mut living = owners.filter(|owner| !dead.contains(owner));
+            !living.any(|owner| stays(owner, *partition))
+        };
+        (n, before.partitions().iter().filter(is_orphan).count())
+    };
+    before.sizes().into_iter().map(count).filter(|(_, count)| *count > 0).collect()
+}
+
+/// The decree that the staged wishes call for in a single view: all commands that apply, one after the other. `None` if
+/// nothing is to be done now.
+///
+/// A command that takes out a dead owner waits while too few owners of some partition live, unless its loss is
+/// accepted. A wish that is taken back before it was carried out is settled by a decree too, so that nobody
+/// carries it out later.
+pub(crate) fn next_change(view: &View, staged: &[Staged], suspected: &[NodeId]) -> Option<Decree> {
+    if staged.is_empty() {
+        return None;
+    }
+    let Selection { commands, withdrawn, .. } = select(view, view.layout(), staged, suspected);
+    let is_due = !commands.is_empty() || !withdrawn.is_empty();
+    is_due.then(|| Decree::Joint { commands: commands.into(), withdrawn: withdrawn.into() })
+}
+
+/// Tries wishes, the older first, on a layout.
+fn select(view: &View, layout: &Layout, staged: &[Staged], suspected: &[NodeId]) -> Selection {
+    let mut staged = staged.to_vec();
+    staged.sort_unstable_by_key(|staged| (staged.base, staged.id));
+    let ids: Vec<u128> = staged.iter().map(|staged| staged.id).collect();
+    let back = staged.iter().filter(|staged| !is_settled(view, staged)).filter_map(|staged| {
+        withdraws(staged).filter(|id| ids.contains(id)).map(|id| [staged.id, id])
+    });
+    let withdrawn: Vec<u128> = back.flatten().collect();
+    let thin = Plan::thin(layout, suspected);
+    let mut selection =
+        Selection { commands: Vec::new(), withdrawn, fates: Vec::new(), next: None };
+    for staged in staged {
+        let fate = selection.take(view, layout, &staged, &thin);
+        selection.fates.push((staged, fate));
+    }
+    selection
+}
+
+impl Selection {
+    fn take(&mut self, view: &View, on: &Layout, staged: &Staged, thin: &[(u8, usize)]) -> Fate {
+        let Wish::Change { command, accept_loss } = &staged.wish else { return Fate::Done };
+        if is_settled(view, staged) || is_moot(on, command) || self.withdrawn.contains(&staged.id) {
+            return Fate::Done;
+        }
+        if !accept_loss && !thin.is_empty() && taken_out(command).is_some() {
+            return Fate::Blocked(thin.to_vec());
+        }
+        if self.commands.len() == MAX_COMMANDS {
+            return Fate::Later;
+        }
+        self.commands.push(staged.clone());
+        let (commands, accept) = changes(&self.commands);
+        match on.step(&commands, accept) {
+            Ok(next) => {
+                self.next = Some(next);
+                Fate::Next
+            }
+            Err(why) => {
+                self.commands.pop();
+                Fate::Refused(why)
+            }
+        }
+    }
+}
+
+/// The decree that amends the change under way (L3): one of its commands is taken back, or a node that it counts on is
+/// to be taken out because it is dead.
+///
+/// A node that the change would have made a member may hold what it took in meanwhile. So it is not left out
+/// but taken out again: the layout lists it as draining.
+pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) -> Option<Decree> {
+    let next = view.next()?;
+    let fresh = || staged.iter().filter(|staged| !is_settled(view, staged));
+    let carried_out = &view.change().commands;
+    let is_under_way = |id| carried_out.iter().any(|staged| staged.id == id);
+    let withdrawals = fresh()
+        .filter_map(|staged| Some((staged.id, withdraws(staged)?)))
+        .filter(|(_, id)| is_under_way(*id));
+    let (settled, taken_back): (Vec<u128>, Vec<u128>) = withdrawals.unzip();
+    let thin = Plan::thin(view.layout(), suspected);
+    let removals = fresh().filter(|staged| {
+        let Wish::Change { command, accept_loss } = &staged.wish else { return false };
+        let dead = |node: &NodeId| suspected.contains(node) && next.member(*node).is_some();
+        taken_out(command).filter(dead).is_some() && (*accept_loss || thin.is_empty())
+    });
+    let removals: Vec<&Staged> = removals.collect();
+    if taken_back.is_empty() && removals.is_empty() {
+        return None;
+    }
+    let mut commands: Vec<Staged> = Vec::new();
+    for staged in carried_out.iter() {
+        let stays = !taken_back.contains(&staged.id);
+        if !(stays && push_if_it_applies(view.layout(), &mut commands, [staged.clone()])) {
+            let undone =
+                brings_in(staged).map(|member| [true, false].map(|b| undo(staged, member, b)));
+            undone.into_iter().for_each(|pair| {
+                push_if_it_applies(view.layout(), &mut commands, pair);
+            });
+        }
+    }
+    let kept = commands.len();
+    for staged in removals {
+        push_if_it_applies(view.layout(), &mut commands, [staged.clone()]);
+    }
+    let changes_something = !taken_back.is_empty() || commands.len() > kept;
+    changes_something
+        .then(|| Decree::Joint { commands: commands.into(), withdrawn: settled.into() })
+}
+
+/// Appends commands if the layout takes them after those before them.
+fn push_if_it_applies<const N: usize>(
+    layout: &Layout,
+    commands: &mut Vec<Staged>,
+    more: [Staged; N],
+) -> bool {
+    commands.extend(more);
+    let (all, accept) = changes(commands);
+    let applies = layout.step(&all, accept).is_ok();
+    if !applies {
+        commands.truncate(commands.len() - N);
+    }
+    applies
+}
+
+/// The node that a command makes a member.
+fn brings_in(staged: &Staged) -> Option<&Member> {
+    let Wish::Change { command, .. } = &staged.wish else { return None };
+    match command {
+        Command::Join(member) | Command::Replace { new: member, .. } => Some(member),
+        Command::Leave(_)
+        | Command::Remove(_)
+        | Command::Forget(_)
+        | Command::Weight(..)
+        | Command::Zone(..)
+        | Command::Address(..)
+        | Command::BucketCreate(_)
+        | Command::BucketSet { .. } => None,
+    }
+}
+
+/// What stands in for a command that is taken back: the node joins (`is_in`) and is taken out again.
+fn undo(staged: &Staged, member: &Member, is_in: bool) -> Staged {
+    let mut bytes = [u8::from(is_in); 17];
+    bytes[..16].copy_from_slice(&staged.id.to_le_bytes());
+    let command = if is_in { Command::Join(member.clone()) } else { Command::Remove(member.id) };
+    let wish = Wish::Change { command, accept_loss: false };
+    Staged { id: xxh3_128(&bytes), base: staged.base, wish }
+}
+
+/// Whether nothing is to be done for a wish any more: a decree settled it in this view or before, it is moot, or it is too
+/// old to know. All nodes that go by a view agree on this, so gossip does not bring back what one of them drops.
+pub(crate) fn is_settled(view: &View, staged: &Staged) -> bool {
+    let too_old = staged.base.saturating_add(Staged::TOO_OLD) <= view.layout().number();
+    let settled = &view.change().settled;
+    let is_over = match &staged.wish {
+        Wish::Change { command, .. } => is_moot(view.layout(), command),
+        Wish::Withdraw(id) => {
+            let mut under_way = view.change().commands.iter();
+            settled.contains(id) && !under_way.any(|staged| staged.id == *id)
+        }
+    };
+    too_old || is_over || settled.contains(&staged.id)
+}
+
+/// Whether the layout makes a command pointless: what it asks for is so, or can never be, since a node that went does
+/// not return.
+fn is_moot(layout: &Layout, command: &Command) -> bool {
+    let has_gone = |id: NodeId| layout.lists(id) && layout.member(id).is_none();
+    let is = |id: NodeId, has: &dyn Fn(&Member) -> bool| {
+        has_gone(id) || layout.member(id).is_some_and(has)
+    };
+    match command {
+        Command::Join(member) => layout.lists(member.id),
+        Command::Leave(id) | Command::Remove(id) => has_gone(*id),
+        Command::Replace { old, new } => has_gone(*old) || layout.lists(new.id),
+        Command::Forget(id) => !layout.lists(*id),
+        Command::Weight(id, weight) => is(*id, &|member| member.weight == *weight),
+        Command::Zone(id, zone) => is(*id, &|member| member.zone == *zone),
+        Command::Address(id, address) => is(*id, &|member| member.address == *address),
+        Command::BucketCreate(bucket) => layout.bucket(&bucket.name) == Some(bucket),
+        Command::BucketSet { name, r, w } => {
+            layout.bucket(name).is_some_and(|bucket| (bucket.r, bucket.w) == (*r, *w))
+        }
+    }
+}
+
+fn withdraws(staged: &Staged) -> Option<u128> {
+    match staged.wish {
+        Wish::Withdraw(id) => Some(id),
+        Wish::Change { .. } => None,
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Next => f.write_str("is carried out next"),
+            Self::Later => f.write_str("waits for the next change"),
+            Self::Blocked(thin) => {
+                f.write_str("blocked: too few living owners of")?;
+                for (at, (n, count)) in thin.iter().enumerate() {
+                    let and = if at > 0 { " and" } else { "" };
+                    write!(f, "{and} {count} partitions with n={n}")?;
+                }
+                Ok(())
+            }
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Done => f.write_str("done"),
+        }
+    }
+}
