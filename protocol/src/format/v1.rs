@@ -10,17 +10,22 @@ use serde::{Deserialize, Serialize};
 use super::DecodeError;
 use crate::{
     key::RecordKey,
+    membership::{MemberMessage, Saved},
     message::Message,
     record::Record,
     request::{Request, Response},
     version::VersionVector,
+    view::View,
 };
 
 mod key;
+mod layout;
+mod membership;
 mod message;
 mod object;
 mod primitive;
 mod request;
+mod wish;
 
 /// The number of this format, the first byte of everything encoded in it.
 pub const VERSION: u8 = 1;
@@ -75,6 +80,36 @@ pub fn decode_response(bytes: &[u8]) -> Result<Response, DecodeError> {
     request::into_response(parse("response", content(bytes)?)?)
 }
 
+/// A view whole: its layouts and what its change is about. Preference lists are computed again when it is read.
+pub fn encode_view(view: &View) -> Vec<u8> {
+    frame(layout::view_size_hint(view), &layout::view(view))
+}
+
+/// Reads what [`encode_view`] wrote.
+pub fn decode_view(bytes: &[u8]) -> Result<View, DecodeError> {
+    layout::into_view(parse("view", content(bytes)?)?)
+}
+
+/// What one node's membership tells another's.
+pub fn encode_member_message(message: &MemberMessage) -> Vec<u8> {
+    frame(membership::size_hint(message), &membership::message(message))
+}
+
+/// Reads what [`encode_member_message`] wrote.
+pub fn decode_member_message(bytes: &[u8]) -> Result<MemberMessage, DecodeError> {
+    membership::into_message(parse("member message", content(bytes)?)?)
+}
+
+/// What a node's membership must find again after a crash.
+pub fn encode_saved(saved: &Saved) -> Vec<u8> {
+    frame(layout::view_size_hint(&saved.view), &membership::saved(saved))
+}
+
+/// Reads what [`encode_saved`] wrote.
+pub fn decode_saved(bytes: &[u8]) -> Result<Saved, DecodeError> {
+    membership::into_saved(parse("saved membership", content(bytes)?)?)
+}
+
 /// Where a record stands in a store of bytes: the partition (four bytes, big-endian), the bucket, a zero
 /// byte, the key's name. No bucket's name holds a zero byte, so these bytes are ordered exactly as
 /// [`RecordKey`] is, and [`RecordKey::start_of`] comes before all of its partition. It is the key of a
@@ -117,6 +152,10 @@ fn parse<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod member_samples;
+#[cfg(test)]
+mod member_tests;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -51,6 +51,7 @@ mod command;
 mod error;
 mod fallback;
 mod order;
+mod parts;
 mod plan;
 mod seats;
 mod share;
@@ -70,6 +71,7 @@ use crate::{
 pub use self::{
     command::{Command, Member},
     error::LayoutError,
+    parts::LayoutParts,
     plan::{Move, NodeLoad, Plan, SizePlan},
 };
 

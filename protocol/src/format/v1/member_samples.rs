@@ -1,0 +1,139 @@
+//! Views, messages of membership and saved states to encode in tests: one of each kind by hand.
+
+use alloc::{sync::Arc, vec, vec::Vec};
+
+use crate::{
+    bucket::{Bucket, BucketName, Conflict, Kind, Spread},
+    id::{NodeId, Zone},
+    key::Partitions,
+    layout::{Command, Layout, Member},
+    membership::{Ballot, Decree, Glimpse, MemberMessage, Row, Saved, Staged, Status, Wish},
+    view::{Change, View, ViewId},
+};
+
+pub(super) fn member(id: u64) -> Member {
+    let zone = if id % 2 == 0 { "east" } else { "wëst" };
+    Member {
+        id: NodeId(id),
+        name: "n1".into(),
+        address: "host:7400".into(),
+        zone: Zone(zone.into()),
+        weight: 300,
+    }
+}
+
+fn buckets() -> Vec<Bucket> {
+    let name = BucketName::new("zoned").expect("a valid name");
+    let mut zoned = Bucket::new(name, Kind::Register, 2);
+    (zoned.conflict, zoned.spread, zoned.w) = (Conflict::LastWriteWins, Spread::Zone, 1);
+    Bucket::built_in().into_iter().chain([zoned]).collect()
+}
+
+pub(super) fn commands() -> Vec<Command> {
+    let name = BucketName::new("default").expect("a valid name");
+    let more = Bucket::new(BucketName::new("more").expect("a valid name"), Kind::Cart, 3);
+    vec![
+        Command::Join(member(0xffee_ddcc_bbaa_9988)),
+        Command::Leave(NodeId(1)),
+        Command::Remove(NodeId(2)),
+        Command::Replace { old: NodeId(3), new: member(7) },
+        Command::Forget(NodeId(4)),
+        Command::Weight(NodeId(1), 70_000),
+        Command::Zone(NodeId(1), Zone("north".into())),
+        Command::Address(NodeId(1), "other:1".into()),
+        Command::BucketCreate(more),
+        Command::BucketSet { name, r: 1, w: 3 },
+    ]
+}
+
+fn staged(number: u128, command: Command) -> Staged {
+    let wish = Wish::Change { command, accept_loss: number % 2 == 1 };
+    Staged { id: number << 64 | 5, base: 3, wish }
+}
+
+fn every_wish() -> Arc<[Staged]> {
+    let withdraw = Staged { id: 9, base: 300, wish: Wish::Withdraw(u128::MAX - 1) };
+    let changes = commands().into_iter().enumerate().map(|(at, c)| staged(at as u128 + 1, c));
+    changes.chain([withdraw]).collect()
+}
+
+pub(super) fn single() -> View {
+    let partitions = Partitions::new(4).expect("a power of two");
+    let layout = Layout::form((1..=4).map(member), partitions, buckets()).expect("it forms");
+    View::new(Arc::new(layout))
+}
+
+pub(super) fn joint() -> View {
+    let commands = [staged(1, Command::Remove(NodeId(2))), staged(2, Command::Join(member(8)))];
+    let changes = [Command::Remove(NodeId(2)), Command::Join(member(8))];
+    let next = single().layout().step(&changes, true).expect("it fits");
+    let change = Change {
+        accepted_losses: Arc::from([NodeId(2)]),
+        commands: Arc::from(commands),
+        settled: Arc::from([77, 5, u128::MAX]),
+    };
+    single().joint(200, Arc::new(next), change)
+}
+
+pub(super) fn views() -> Vec<(&'static str, View)> {
+    let finished = joint().finished().expect("there is a change to finish");
+    vec![("view single", single()), ("view joint", joint()), ("view finished", finished)]
+}
+
+fn row(id: u64, status: Status, view: Option<ViewId>) -> Row {
+    Row {
+        heartbeat: 70_000,
+        label: (1, "n1".into(), "høst:1".into()),
+        status,
+        view,
+        caught_up: view.map(|view| ViewId { decree: 1, ..view }),
+        ..Row::new(NodeId(id), "".into(), "".into())
+    }
+}
+
+pub(super) fn messages() -> Vec<(&'static str, MemberMessage)> {
+    let at = ViewId { layout: 3, decree: 200, reap: (1, NodeId(0xabcdef)) };
+    let rows: Arc<[Row]> = Arc::from([
+        row(1, Status::Joining, None),
+        row(2, Status::Up, Some(at)),
+        row(3, Status::Leaving, Some(at)),
+        row(u64::MAX, Status::Removed, None),
+    ]);
+    let glimpses: Arc<[Glimpse]> = rows.iter().map(Row::glimpse).collect();
+    let ids: Arc<[u128]> = Arc::from([1, 1 << 100]);
+    let brief =
+        MemberMessage::Gossip { glimpses: glimpses.clone(), staged: ids.clone(), view: Some(at) };
+    let nothing = MemberMessage::Gossip { glimpses: [].into(), staged: [].into(), view: None };
+    let staged = every_wish();
+    let wants = Some((glimpses, ids));
+    let ballot = Ballot { round: 300, proposer: 0x0303 };
+    let decree = Decree::Joint { commands: staged.clone(), withdrawn: Arc::from([3, 2]) };
+    let vote = Some((Ballot { round: 2, proposer: 1 }, Decree::Finish));
+    vec![
+        ("gossip", brief),
+        ("gossip of a stranger", nothing),
+        ("gossip ok", MemberMessage::GossipOk { rows: rows.clone(), staged, wants }),
+        ("gossip ok last", MemberMessage::GossipOk { rows, staged: [].into(), wants: None }),
+        ("ask view", MemberMessage::AskView),
+        ("view", MemberMessage::View(Arc::new(joint()))),
+        ("prepare", MemberMessage::Prepare(at, ballot)),
+        ("promise", MemberMessage::Promise(at, ballot, None)),
+        ("promise voted", MemberMessage::Promise(at, ballot, vote)),
+        ("accept", MemberMessage::Accept(at, ballot, decree)),
+        ("accept finish", MemberMessage::Accept(at, ballot, Decree::Finish)),
+        ("accepted", MemberMessage::Accepted(at, ballot)),
+        ("rejected", MemberMessage::Rejected(at, ballot)),
+    ]
+}
+
+pub(super) fn saved() -> Vec<(&'static str, Saved)> {
+    let ballot = Ballot { round: 4, proposer: u64::MAX };
+    let decree = Decree::Joint { commands: every_wish(), withdrawn: [].into() };
+    let voted = Saved {
+        view: Arc::new(joint()),
+        promised: ballot,
+        accepted: Some((ballot, decree)),
+        was_member: false,
+    };
+    vec![("saved first", Saved::new(Arc::new(single()))), ("saved voted", voted)]
+}
