@@ -23,17 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What left a shard.
 #[derive(Clone, Default)]
-struct Left(Arc<Mutex<(Vec<(NodeId, Message)>, Vec<Fact>)>>);
+struct Left {
+    messages: Arc<Mutex<Vec<(NodeId, Message)>>>,
+    facts: Arc<Mutex<Vec<Fact>>>,
+}
 
 impl Outbound for Left {
     fn send(&mut self, to: NodeId, message: Message) {
-        self.0.lock().expect("nobody panicked").0.push((to, message));
+        self.messages.lock().expect("nobody panicked").push((to, message));
     }
 
     fn flush(&mut self) {}
 
     fn report(&mut self, fact: Fact) {
-        self.0.lock().expect("nobody panicked").1.push(fact);
+        self.facts.lock().expect("nobody panicked").push(fact);
     }
 }
 
@@ -116,11 +119,11 @@ impl One {
     }
 
     fn sent(&self) -> Vec<(NodeId, Message)> {
-        std::mem::take(&mut self.left.0.lock().expect("nobody panicked").0)
+        std::mem::take(&mut *self.left.messages.lock().expect("nobody panicked"))
     }
 
     fn reported(&self) -> Vec<Fact> {
-        std::mem::take(&mut self.left.0.lock().expect("nobody panicked").1)
+        std::mem::take(&mut *self.left.facts.lock().expect("nobody panicked"))
     }
 }
 
