@@ -1,0 +1,289 @@
+//! Nodes that join, leave, are replaced and removed; changes that are interrupted, taken back and resumed.
+
+use std::collections::BTreeSet;
+
+use cartwheel_protocol::{
+    id::NodeId,
+    layout::Command,
+    membership::{Staged, Status, Wish},
+    rules::Rules,
+    view::ViewId,
+};
+
+use crate::cluster::{Cluster, Faults, bucket, change, with_seeds};
+
+const SEEDS: std::ops::Range<u64> = 0..40;
+/// In milliseconds of virtual time: changes take tenths of seconds, gossip's period is one tenth.
+const LONG: u64 = 60_000;
+
+fn cluster(seed: u64, rules: Rules, members: u64) -> Cluster {
+    let mut cluster = Cluster::new(seed, rules, members, bucket(2, 2));
+    cluster.faults = Faults::SOME;
+    cluster
+}
+
+fn set<const N: usize>(nodes: [u64; N]) -> BTreeSet<u64> {
+    nodes.into()
+}
+
+fn accepting(id: u128, command: Command) -> Staged {
+    Staged { id, base: 1, wish: Wish::Change { command, accept_loss: true } }
+}
+
+fn withdraw(id: u128, of: u128) -> Staged {
+    Staged { id, base: 1, wish: Wish::Withdraw(of) }
+}
+
+#[test]
+fn a_joiner_that_knows_one_seed_becomes_a_member() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 1 + seed % 4);
+        cluster.add_joiner(9, &[1]);
+        cluster.wait(LONG, "n9 is a member", |c| c.is_member(9) && c.is_settled())?;
+        assert_eq!(cluster.status(1, 9), Some(Status::Up));
+        Ok(())
+    });
+}
+
+#[test]
+fn two_joins_at_once_are_both_carried_out() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.add_joiner(8, &[1]);
+        cluster.add_joiner(9, &[2]);
+        cluster.wait(LONG, "n8 and n9 are members", |c| {
+            c.is_member(8) && c.is_member(9) && c.is_settled()
+        })
+    });
+}
+
+#[test]
+fn a_node_that_leaves_drains_and_is_forgotten() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 4);
+        cluster.stage(2, change(1, 1, Command::Leave(NodeId(3))));
+        cluster.wait(LONG, "n3 is removed", |c| {
+            [1, 2, 3, 4].iter().all(|n| c.status(*n, 3) == Some(Status::Removed)) && c.is_settled()
+        })?;
+        assert_eq!(cluster.members(1), set([1, 2, 4]));
+        assert!(!cluster.view(1).expect("a view").lists(NodeId(3)));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_that_leaves_is_listed_until_it_has_drained() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 4);
+        cluster.node_mut(3).is_stuck = true;
+        cluster.stage(2, change(1, 1, Command::Leave(NodeId(3))));
+        let is_out = |c: &Cluster| c.is_settled() && !c.is_member(3);
+        cluster.wait(LONG, "n3 is no member", is_out)?;
+        cluster.run(5_000)?;
+        assert!(cluster.view(1).expect("a view").lists(NodeId(3)), "n3 has not drained");
+        assert_eq!(cluster.status(1, 3), Some(Status::Leaving));
+        cluster.stage(1, change(2, 1, Command::Forget(NodeId(3))));
+        cluster.wait(LONG, "n3 is forgotten", |c| {
+            c.status(2, 3) == Some(Status::Removed) && c.is_settled()
+        })
+    });
+}
+
+#[test]
+fn a_node_with_an_empty_disk_replaces_its_dead_namesake_by_itself() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.crash(2);
+        let heir = cartwheel_protocol::layout::Member { id: NodeId(22), ..cluster.member(2) };
+        cluster.add(22, Some(Command::Join(heir)), &[1]);
+        cluster.start(22);
+        cluster.wait(LONG, "n22 has the place of n2", |c| c.is_member(22) && c.is_settled())?;
+        assert_eq!(cluster.members(1), set([1, 3, 22]));
+        assert_eq!(cluster.status(1, 2), Some(Status::Leaving), "n2 may hold hints");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mistyped_name_evicts_nobody_who_lives() {
+    with_seeds(0..10, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.faults = Faults::NONE;
+        let heir = cartwheel_protocol::layout::Member { id: NodeId(22), ..cluster.member(2) };
+        cluster.add(22, Some(Command::Join(heir)), &[1]);
+        cluster.start(22);
+        cluster.run(20_000)?;
+        assert_eq!(cluster.members(1), set([1, 2, 3]));
+        assert_eq!(cluster.status(1, 22), Some(Status::Joining), "it is shown as waiting");
+        Ok(())
+    });
+}
+
+/// With Ws = 1 every owner may hold the only strict copy: one dead owner blocks.
+#[test]
+fn a_dead_owner_blocks_its_removal_until_the_loss_is_accepted() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = Cluster::new(seed, rules, 3, bucket(3, 1));
+        cluster.faults = Faults::SOME;
+        cluster.crash(2);
+        cluster.wait(LONG, "n2 is suspected", |c| {
+            [1, 3].iter().all(|n| c.membership(*n).suspected().contains(&NodeId(2)))
+        })?;
+        let remove = change(1, 1, Command::Remove(NodeId(2)));
+        cluster.stage(1, remove.clone());
+        cluster.run(10_000)?;
+        assert_eq!(cluster.members(1), set([1, 2, 3]), "the removal waits");
+        let outlook = cluster.membership(1).outlook(&[remove]).expect("it has a view");
+        assert_eq!(outlook.thin, [(3, 4)]);
+        assert!(outlook.fates[0].1.to_string().starts_with("blocked"), "{}", outlook.fates[0].1);
+        cluster.stage(3, accepting(2, Command::Remove(NodeId(2))));
+        cluster.wait(LONG, "n2 is taken out", |c| c.is_settled() && !c.members(1).contains(&2))
+    });
+}
+
+#[test]
+fn a_dead_owner_that_comes_back_unblocks_its_removal() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = Cluster::new(seed, rules, 4, bucket(3, 1));
+        cluster.crash(2);
+        cluster.stage(1, change(1, 1, Command::Remove(NodeId(2))));
+        cluster.run(3_000)?;
+        cluster.start(2);
+        cluster.wait(LONG, "n2 has drained and is forgotten", |c| {
+            c.is_settled() && c.status(1, 2) == Some(Status::Removed)
+        })
+    });
+}
+
+#[test]
+fn wishes_of_both_sides_of_a_partition_are_carried_out_when_it_heals() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 5);
+        cluster.cut(&[4, 5]);
+        cluster.stage(1, change(1, 1, Command::Weight(NodeId(1), 3)));
+        cluster.stage(4, change(2, 1, Command::Weight(NodeId(4), 5)));
+        cluster.stage(5, change(3, 1, Command::Address(NodeId(5), "elsewhere:1".into())));
+        let begun = |view: ViewId| (view.layout, view.decree) > (1, 0);
+        cluster.wait(LONG, "the greater side decides", |c| c.view_id(1).is_some_and(begun))?;
+        assert_eq!(cluster.view_id(4), Some(ViewId::of_layout(1)), "the lesser side waits");
+        cluster.heal();
+        cluster.wait(LONG, "all wishes are carried out", |c| {
+            let layout = c.view(1).expect("a view").layout();
+            let member = |id| layout.member(NodeId(id)).expect("a member");
+            c.is_settled()
+                && (member(1).weight, member(4).weight) == (3, 5)
+                && &*member(5).address == "elsewhere:1"
+        })
+    });
+}
+
+#[test]
+fn an_interrupted_change_goes_on_when_all_have_restarted() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.add_joiner(9, &[1]);
+        cluster.wait(LONG, "the change has begun", |c| {
+            c.view(2).is_some_and(|view| view.next().is_some())
+        })?;
+        [1, 2, 3, 9].into_iter().for_each(|node| cluster.crash(node));
+        [1, 2, 3, 9].into_iter().for_each(|node| cluster.start(node));
+        cluster.wait(LONG, "n9 is a member", |c| c.is_member(9) && c.is_settled())
+    });
+}
+
+#[test]
+fn the_join_of_a_node_that_died_is_taken_back() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.add_joiner(9, &[1]);
+        cluster.wait(LONG, "the change has begun", |c| {
+            c.view(1).is_some_and(|view| view.next().is_some())
+        })?;
+        cluster.crash(9);
+        cluster.run(2_000)?;
+        let commands = cluster.view(1).expect("a view").change().commands.clone();
+        let Some(join) = commands.first() else { return Ok(()) };
+        cluster.stage(2, withdraw(7, join.id));
+        cluster.wait(LONG, "the change is amended", |c| c.is_settled())?;
+        assert_eq!(cluster.members(1), set([1, 2, 3]));
+        let lists = cluster.view(1).expect("a view").lists(NodeId(9));
+        assert!(lists, "n9 may hold what it took in while it was about to be a member");
+        cluster.start(9);
+        cluster.wait(LONG, "n9 has drained", |c| {
+            c.is_settled() && c.status(1, 9) == Some(Status::Removed)
+        })
+    });
+}
+
+#[test]
+fn a_dead_node_that_a_change_waits_for_is_removed_within_it() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 4);
+        cluster.node_mut(2).is_stuck = true;
+        cluster.node_mut(4).is_stuck = true;
+        cluster.stage(1, change(1, 1, Command::Leave(NodeId(3))));
+        cluster.wait(LONG, "the change has begun", |c| {
+            c.view(1).is_some_and(|view| view.next().is_some())
+        })?;
+        cluster.run(3_000)?;
+        cluster.crash(2);
+        cluster.node_mut(4).is_stuck = false;
+        cluster.crash(4);
+        cluster.start(4);
+        cluster.stage(1, change(2, 1, Command::Remove(NodeId(2))));
+        cluster.wait(LONG, "n2 and n3 are out", |c| c.is_settled() && c.members(1) == set([1, 4]))
+    });
+}
+
+#[test]
+fn a_removed_node_that_comes_back_goes_by_the_newest_view_and_drains() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 4);
+        cluster.crash(4);
+        cluster.stage(1, change(1, 1, Command::Remove(NodeId(4))));
+        cluster.wait(LONG, "n4 is taken out", |c| c.is_settled() && !c.members(1).contains(&4))?;
+        cluster.stage(2, change(2, 2, Command::Weight(NodeId(1), 7)));
+        cluster.wait(LONG, "the cluster went on", |c| {
+            c.is_settled() && c.view_id(1).is_some_and(|view| view.layout == 3)
+        })?;
+        cluster.start(4);
+        cluster.wait(LONG, "n4 has drained and knows it", |c| {
+            c.status(4, 4) == Some(Status::Removed) && c.is_settled()
+        })?;
+        assert!(!cluster.view(4).expect("a view").is_member(NodeId(4)));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_forgotten_node_does_not_join_again_by_itself_after_any_restart() {
+    with_seeds(0..10, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.add_joiner(9, &[1]);
+        cluster.wait(LONG, "n9 is a member", |c| c.is_member(9) && c.is_settled())?;
+        cluster.stage(1, change(1, 2, Command::Leave(NodeId(9))));
+        let is_gone = |c: &Cluster| c.is_settled() && c.status(9, 9) == Some(Status::Removed);
+        cluster.wait(LONG, "n9 is removed", is_gone)?;
+        [1, 2, 3, 9].into_iter().for_each(|node| cluster.crash(node));
+        [1, 2, 3, 9].into_iter().for_each(|node| cluster.start(node));
+        cluster.run(5_000)?;
+        assert_eq!(cluster.members(1), set([1, 2, 3]));
+        assert_eq!(cluster.status(9, 9), Some(Status::Removed));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_wish_that_is_taken_back_in_time_is_never_carried_out() {
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.cut(&[1]);
+        cluster.stage(1, change(1, 1, Command::Leave(NodeId(2))));
+        cluster.stage(1, withdraw(2, 1));
+        cluster.run(2_000)?;
+        cluster.heal();
+        cluster.wait(LONG, "both are settled", |c| c.is_settled())?;
+        assert_eq!(cluster.members(3), set([1, 2, 3]));
+        Ok(())
+    });
+}

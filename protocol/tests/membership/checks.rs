@@ -1,0 +1,123 @@
+//! What must never happen, checked at each step.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cartwheel_protocol::{
+    Fact,
+    id::NodeId,
+    membership::{MemberMessage, Row, Status},
+    view::{View, ViewId},
+};
+
+use crate::cluster::must_catch_up;
+
+/// What was seen so far, and the first thing that must not have happened.
+#[derive(Default)]
+pub(crate) struct Checks {
+    violation: Option<String>,
+    pub(crate) views: BTreeMap<ViewId, Arc<View>>,
+    /// The newest view that a node's shards were given, over all its lives.
+    newest: BTreeMap<u64, ViewId>,
+    adopted: BTreeMap<u64, ViewId>,
+    caught_up: BTreeMap<u64, ViewId>,
+    /// Standing and label's version, by observer and observed, in the observer's present life.
+    rows: BTreeMap<(u64, u64), (Status, u64)>,
+    /// How many messages each node sent.
+    pub(crate) sent: BTreeMap<u64, u64>,
+}
+
+impl Checks {
+    pub(crate) fn result(&self) -> Result<(), String> {
+        self.violation.clone().map_or(Ok(()), Err)
+    }
+
+    fn violated(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    pub(crate) fn crashed(&mut self, node: u64) {
+        self.rows.retain(|(observer, _), _| *observer != node);
+    }
+
+    pub(crate) fn sent(&mut self, from: u64, _: &MemberMessage) {
+        *self.sent.entry(from).or_default() += 1;
+    }
+
+    /// The shards of a node are given a view.
+    pub(crate) fn given(&mut self, node: u64, view: &Arc<View>) {
+        let id = view.id();
+        match self.views.get(&id) {
+            Some(known) if known != view => {
+                self.violated(format!("two views of one number: {id}"));
+            }
+            Some(_) => {}
+            None => {
+                self.views.insert(id, view.clone());
+                if view.next().is_none() && id.layout > 1 {
+                    self.finished(view);
+                }
+            }
+        }
+        let newest = self.newest.entry(node).or_insert(id);
+        if *newest > id {
+            let newest = *newest;
+            self.violated(format!("n{node} went back from {newest} to {id}"));
+        } else {
+            *newest = id;
+        }
+    }
+
+    /// Somebody goes by the next layout alone: it must have been allowed to (L3).
+    fn finished(&mut self, view: &View) {
+        let joint = self.views.values().rev().find(|v| v.id() < view.id()).cloned();
+        let Some(joint) = joint.filter(|joint| joint.next().is_some()) else {
+            return self.violated(format!("{} follows no joint view", view.id()));
+        };
+        let id = joint.id();
+        for member in view.layout().members() {
+            let node = member.id;
+            let has = self.caught_up.get(&node.0).is_some_and(|caught_up| *caught_up >= id);
+            if must_catch_up(&joint, node) && !has {
+                self.violated(format!("{id} finished and {node} had not caught up"));
+            }
+        }
+        let is_in = |node: &NodeId| {
+            let named = joint.change().accepted_losses.contains(node);
+            named || self.adopted.get(&node.0).is_some_and(|adopted| *adopted >= id)
+        };
+        let mut unseen = None;
+        for bucket in joint.layout().buckets() {
+            for partition in joint.partitions().iter() {
+                let owners = joint.owners(partition, bucket.n);
+                let needed = (owners.len() + 1 - usize::from(bucket.strict_r)).max(1);
+                if owners.iter().filter(|node| is_in(node)).count() < needed {
+                    unseen = Some(partition);
+                }
+            }
+        }
+        if let Some(partition) = unseen {
+            self.violated(format!("{id} finished unseen by owners of {partition}"));
+        }
+    }
+
+    pub(crate) fn reported(&mut self, node: u64, fact: Fact) {
+        let (of, view) = match fact {
+            Fact::Adopted(view) => (&mut self.adopted, view),
+            Fact::CaughtUp(view) => (&mut self.caught_up, view),
+            Fact::Drained(_) | Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) => return,
+        };
+        let newest = of.entry(node).or_insert(view);
+        *newest = view.max(*newest);
+    }
+
+    /// What a node knows of others only grows while it runs.
+    pub(crate) fn rows<'a>(&mut self, observer: u64, rows: impl Iterator<Item = &'a Row>) {
+        for row in rows {
+            let now = (row.status, row.label.0);
+            let before = self.rows.insert((observer, row.node.0), now);
+            if before.is_some_and(|before| before.0 > now.0 || before.1 > now.1) {
+                self.violated(format!("n{observer} knew more of {} before", row.node));
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! How fast gossip spreads, and what it costs.
