@@ -173,6 +173,17 @@ impl Rules {
         None
     }
 
+    /// Whether a wiped disk is a new node, and its old id never comes back (W1): asked by drivers, which start nodes.
+    pub fn wiped_disk_is_new(self) -> bool {
+        self.keeps(Mutant::WipedDiskKeepsIdentity)
+    }
+
+    /// Whether a view is on disk before shards go by it (L1): asked by [`crate::membership`], and by drivers that stand in
+    /// for it.
+    pub fn saves_views(self) -> bool {
+        self.keeps(Mutant::ViewNotPersisted)
+    }
+
     /// Whether the rule that `mutant` breaks holds. Asked at the place where it would be broken.
     #[inline(always)]
     pub(crate) fn keeps(self, mutant: Mutant) -> bool {

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     id::NodeId,
     layout::Command,
-    rules::Mutant,
     step::Fact,
     view::{View, ViewId},
 };
@@ -26,7 +25,7 @@ impl Membership {
         if Some(view.id()) <= newest {
             return;
         }
-        if !self.config.rules.keeps(Mutant::ViewNotPersisted) {
+        if !self.config.rules.saves_views() {
             return self.adopted(view, effects);
         }
         self.adopting = Some(view.id());

@@ -6,16 +6,22 @@ use crate::{
     bucket::Bucket,
     id::NodeId,
     layout::Command,
-    membership::{
-        message::{Decree, Staged, Wish},
-        roster::Roster,
-    },
+    membership::message::{Decree, Staged, Wish},
     rules::{Mutant, Rules},
     view::{Change, View, ViewId},
 };
 
+/// How far a node has said that it is: claims that stay true whatever becomes of it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Progress {
+    /// The least view of its shards.
+    pub view: Option<ViewId>,
+    /// The newest joint view in which it had caught up with all that it must.
+    pub caught_up: Option<ViewId>,
+}
+
 /// The view that a decree makes of the one that it follows; `None` if it makes none, which is a peer's fault.
-pub(crate) fn outcome(view: &View, decree: &Decree) -> Option<View> {
+pub fn outcome(view: &View, decree: &Decree) -> Option<View> {
     match decree {
         Decree::Finish => view.finished(),
         Decree::Joint { commands, withdrawn } => {
@@ -72,7 +78,7 @@ pub(crate) fn taken_out(command: &Command) -> Option<NodeId> {
 }
 
 /// Who must have caught up before the change of a joint view may finish.
-pub(crate) fn who_must_catch_up(view: &View) -> Vec<NodeId> {
+pub fn who_must_catch_up(view: &View) -> Vec<NodeId> {
     let Some(next) = view.next() else { return Vec::new() };
     let must = |node: &NodeId| {
         let sizes = view.layout().sizes();
@@ -85,19 +91,26 @@ pub(crate) fn who_must_catch_up(view: &View) -> Vec<NodeId> {
 /// Whether the change of a joint view may finish (L3): everybody has caught up who must, and of every
 /// partition enough owners in the older layout go by the joint view, so that no strict read that
 /// counts by the older layout alone can be answered any more.
-pub(crate) fn may_finish(view: &View, must: &[NodeId], roster: &Roster, rules: Rules) -> bool {
+///
+/// `must` is what [`who_must_catch_up`] gives, and `progress` what is known of a node.
+pub fn may_finish(
+    view: &View,
+    must: &[NodeId],
+    progress: impl Fn(NodeId) -> Progress,
+    rules: Rules,
+) -> bool {
     let has_caught_up = |node: &NodeId| {
         let keeps = rules.keeps(Mutant::AmendKeepsProgress);
         let counts =
             |seen: ViewId| seen >= view.id() || (!keeps && seen.layout == view.id().layout);
-        roster.row(*node).is_some_and(|row| row.caught_up.is_some_and(counts))
+        progress(*node).caught_up.is_some_and(counts)
     };
     if view.next().is_none() || !must.iter().all(has_caught_up) {
         return false;
     }
     let is_in = |node: &NodeId| {
         let named = view.change().accepted_losses.binary_search(node).is_ok();
-        named || roster.row(*node).is_some_and(|row| row.view >= Some(view.id()))
+        named || progress(*node).view >= Some(view.id())
     };
     !rules.keeps(Mutant::FinishUnseen)
         || view.layout().sizes().into_iter().all(|n| {

@@ -22,11 +22,8 @@ mod wishes;
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 pub(crate) use self::change::least_quorum;
-use self::{
-    decree::{Acceptor, Proposer},
-    roster::Roster,
-};
 pub use self::{
+    change::{Progress, may_finish, outcome, who_must_catch_up},
     detector::{Detector, Evidence},
     message::{
         Ballot, Choice, Decree, MemberEffect, MemberEffects, MemberInput, MemberMessage,
@@ -34,6 +31,10 @@ pub use self::{
     },
     roster::{Glimpse, Row, Status},
     wishes::{Fate, Outlook},
+};
+use self::{
+    decree::{Acceptor, Proposer},
+    roster::Roster,
 };
 use crate::{
     id::NodeId,

@@ -4,7 +4,8 @@ use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     BACKOFF_STEPS, Ballot, Choice, Decree, MAX_DOUBLINGS, MemberEffect, MemberEffects,
-    MemberMessage, MemberTicket, MemberTimer, Membership, Proposer, Saved, Staged, change, wishes,
+    MemberMessage, MemberTicket, MemberTimer, Membership, Progress, Proposer, Row, Saved, Staged,
+    change, wishes,
 };
 use crate::{id::NodeId, rules::Mutant, view::ViewId};
 
@@ -24,10 +25,15 @@ impl Membership {
         if view.next().is_none() {
             return wishes::next_change(view, &staged, &suspected);
         }
-        if change::may_finish(view, &self.must, &self.roster, self.config.rules) {
+        if change::may_finish(view, &self.must, |node| self.progress(node), self.config.rules) {
             return Some(Decree::Finish);
         }
         wishes::amendment(view, &staged, &suspected)
+    }
+
+    fn progress(&self, node: NodeId) -> Progress {
+        let of_row = |row: &Row| Progress { view: row.view, caught_up: row.caught_up };
+        self.roster.row(node).map(of_row).unwrap_or_default()
     }
 
     /// The pause is over: an attempt begins with this node's own promise, so that its ballot is on disk, and never
