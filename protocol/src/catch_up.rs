@@ -31,6 +31,8 @@ pub(crate) struct CatchUp {
     tasks: BTreeMap<(Partition, u8), Task>,
     /// Whether the claim was made in this view.
     claimed: bool,
+    /// Whether the timer is set.
+    waits: bool,
 }
 
 /// One partition, for buckets of one size.
@@ -64,7 +66,7 @@ enum At {
 impl CatchUp {
     /// A view was adopted: what was caught up with in another one counts no more.
     pub(crate) fn start<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        if !self.tasks.is_empty() {
+        if self.waits {
             env.cancel_timer(Timer::CatchUp);
         }
         *self = Self::default();
@@ -88,7 +90,9 @@ impl CatchUp {
         if self.tasks.is_empty() {
             if !self.claimed {
                 self.claimed = true;
-                env.cancel_timer(Timer::CatchUp);
+                if core::mem::take(&mut self.waits) {
+                    env.cancel_timer(Timer::CatchUp);
+                }
                 env.effects.push(Effect::Report(Fact::CaughtUp(env.view.id())));
             }
             return;
@@ -100,11 +104,15 @@ impl CatchUp {
                 task.ask(env, *partition, *n, need);
             }
         }
-        env.set_timer(Timer::CatchUp, env.config.catch_up_retry_ms);
+        if !self.waits {
+            self.waits = true;
+            env.set_timer(Timer::CatchUp, env.config.catch_up_retry_ms);
+        }
     }
 
     /// Some pages did not come: they are asked for again, and so are the other sources.
     pub(crate) fn retry<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        self.waits = false;
         for ((partition, n), task) in self.tasks.iter_mut().filter(|(_, task)| task.begun) {
             task.ask(env, *partition, *n, usize::MAX);
         }

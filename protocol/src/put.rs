@@ -32,6 +32,8 @@ pub(crate) struct Put {
     /// The owners in the newer layout of a joint view, and those of them that hold the object.
     next: Vec<NodeId>,
     next_held: Vec<NodeId>,
+    /// Who answered in another view than this write counts in: not silent, and asked again.
+    in_other_views: Vec<NodeId>,
     /// Whether distinct zones are counted, not slots (Q3).
     by_zone: bool,
     /// The slots that are filled, and by whom.
@@ -82,6 +84,7 @@ impl Put {
             slots,
             next,
             next_held: Vec::new(),
+            in_other_views: Vec::new(),
             by_zone: bucket.spread == Spread::Zone,
             filled: Vec::new(),
             unable: Vec::new(),
@@ -148,6 +151,9 @@ impl Put {
     pub(crate) fn hear(&mut self, holder: NodeId, owner: NodeId, view: ViewId, rules: Rules) {
         let in_view = !self.strict || view == self.view || !rules.keeps(Mutant::NoViewMatch);
         if !in_view {
+            if !self.in_other_views.contains(&holder) {
+                self.in_other_views.push(holder);
+            }
             return;
         }
         if self.next.contains(&holder) && !self.next_held.contains(&holder) {
@@ -184,8 +190,13 @@ impl Put {
         slot.fallbacks.iter().all(|fallback| self.is_unable(*fallback))
     }
 
-    /// Whether the node said that it cannot hold the object: then it is not silent.
-    pub(crate) fn is_unable(&self, node: NodeId) -> bool {
+    /// Whether the node has answered, though its answer fills no slot.
+    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
+        self.is_unable(node) || self.in_other_views.contains(&node)
+    }
+
+    /// Whether the node said that it cannot hold the object.
+    fn is_unable(&self, node: NodeId) -> bool {
         self.unable.binary_search(&node).is_ok()
     }
 

@@ -332,7 +332,7 @@ impl Requests {
             let Some(bucket) = env.bucket(&put.key) else { return };
             for owner in put.open_slots().collect::<Vec<_>>() {
                 if owner != env.me {
-                    if !put.is_unable(owner) {
+                    if !put.is_heard(owner) {
                         env.silent(owner);
                     }
                     again |= ask_fallback_to_hold(env, put, id, owner, bucket, false);

@@ -16,7 +16,10 @@
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
 //! | `settle` | delivers and syncs until nothing is left to do |
 //! | `fire n1 fallback\|deadline\|handoff [r1]` | fires a timer that is set |
-//! | `crash n1 [keep=N]`, `restart n1 [blind]`, `view n1` | `blind`: the view comes later |
+//! | `crash n1 [keep=N]`, `restart n1 [blind]`, `view n1` | a restart has the view that the node had; `blind`: none yet; `view`: the newest |
+//! | `layout join=n6 leave=n3 remove=n3 replace=n3/n6 forget=n3 [zone=a] [lost=n3]` | the members decide on a joint view, or amend it |
+//! | `finish` | the members decide on the next layout alone |
+//! | `wipe n1` | the disk and the node are lost |
 //! | `suspect n1 n3`, `trust n1 n3` | n1's opinion of n3 |
 //! | `damage n1 k` | spoils a record for good |
 //! | `show k [n1]`, `count k [n1]`, `network`, `timers n1` | what is stored, in flight, set |
@@ -33,7 +36,12 @@ use std::{
 };
 
 use cartwheel_protocol::{
-    Input, Timer, context::Context, id::NodeId, record::Stored, request::Response,
+    Input, Timer,
+    context::Context,
+    id::{NodeId, Zone},
+    layout::{Command as LayoutCommand, Member},
+    record::Stored,
+    request::Response,
 };
 use goldenscript::{ArgumentConsumer, Command};
 
@@ -74,6 +82,17 @@ impl goldenscript::Runner for Runner {
             "settle" => told(&self.cluster()?.settle()),
             "fire" => self.fire(&mut args)?,
             "crash" | "restart" | "view" => self.process(&command.name, &mut args)?,
+            "layout" => self.layout(&mut args)?,
+            "finish" => {
+                let cluster = self.cluster()?;
+                cluster.finish()?;
+                format!("{}\n", cluster.view.id())
+            }
+            "wipe" => {
+                let node = ask::node(&mut args)?;
+                self.cluster()?.wipe(node);
+                String::new()
+            }
             "suspect" | "trust" => {
                 let (of, node) = (ask::node(&mut args)?, ask::node(&mut args)?);
                 let suspected = command.name == "suspect";
@@ -208,7 +227,52 @@ impl Runner {
         if name == "restart" {
             cluster.start(node);
         }
-        Ok(if name == "restart" && blind { String::new() } else { told(&cluster.adopt(node)) })
+        Ok(match name {
+            "restart" if blind => String::new(),
+            "restart" => told(&cluster.adopt_own(node)),
+            _ => told(&cluster.adopt(node)),
+        })
+    }
+
+    /// `layout replace=n3/n6` and so on: prints the joint view and who owns the partition in each of its layouts.
+    fn layout(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failed> {
+        let zone = args.take_key("zone").unwrap_or("a").to_owned();
+        let member = |name: &str| -> Result<Member, Failed> {
+            let id = ask::node_named(name)?;
+            let address = format!("{name}:7400").into();
+            Ok(Member {
+                id,
+                name: name.into(),
+                address,
+                zone: Zone(zone.as_str().into()),
+                weight: 1,
+            })
+        };
+        let mut commands = Vec::new();
+        for kind in ["replace", "join", "leave", "remove", "forget"] {
+            let Some(name) = args.take_key(kind) else { continue };
+            commands.push(match (kind, name.split_once('/')) {
+                ("replace", Some((old, new))) => {
+                    LayoutCommand::Replace { old: ask::node_named(old)?, new: member(new)? }
+                }
+                ("join", None) => LayoutCommand::Join(member(name)?),
+                ("leave", None) => LayoutCommand::Leave(ask::node_named(name)?),
+                ("remove", None) => LayoutCommand::Remove(ask::node_named(name)?),
+                ("forget", None) => LayoutCommand::Forget(ask::node_named(name)?),
+                _ => return Err(format!("{kind}={name} is no command").into()),
+            });
+        }
+        let lost: Vec<NodeId> =
+            args.take_key("lost").map(ask::node_named).transpose()?.into_iter().collect();
+        let cluster = self.cluster()?;
+        cluster.change(&commands, &lost)?;
+        let view = &cluster.view;
+        let partition = view.partitions().iter().next().ok_or("no partition")?;
+        let n = view.layout().sizes().first().copied().ok_or("no bucket")?;
+        let names = |nodes: &[NodeId]| nodes.iter().map(|id| format!(" {id}")).collect::<String>();
+        let next = view.next_owners(partition, n).unwrap_or_default();
+        let (older, newer) = (names(view.owners(partition, n)), names(next));
+        Ok(format!("{}: owners{older} and then{newer}\n", view.id()))
     }
 
     fn record(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<String, Failed> {

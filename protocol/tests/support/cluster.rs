@@ -13,7 +13,7 @@ use cartwheel_protocol::{
     layout::{Command, Layout, Member},
     record::{Storage, Stored},
     request::{Request, Response},
-    view::View,
+    view::{Change, View},
 };
 
 use super::disk::Disk;
@@ -38,6 +38,8 @@ pub(crate) struct Setup {
 pub(crate) struct Node {
     pub(crate) replica: Option<Replica>,
     pub(crate) disk: Disk,
+    /// The view that it went by last: on disk, so a restart comes back with it.
+    pub(crate) view: Option<Arc<View>>,
     pub(crate) tickets: VecDeque<Ticket>,
     pub(crate) timers: BTreeSet<Timer>,
     /// Requests that were taken and not answered in this run.
@@ -58,6 +60,7 @@ pub(crate) type Done = (NodeId, Effect);
 /// A cluster with one partition, whose nodes are named so that a key's preference list is n1, n2, n3 and on.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
+    /// The newest view that was decided.
     pub(crate) view: Arc<View>,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) net: Vec<Flight>,
@@ -145,6 +148,33 @@ impl Cluster {
         cluster
     }
 
+    /// The members decide on a change, or amend the one under way. Joiners start without a view.
+    pub(crate) fn change(&mut self, commands: &[Command], lost: &[NodeId]) -> Result<(), String> {
+        let next = self.view.layout().step(commands, !lost.is_empty());
+        let next = Arc::new(next.map_err(|error| error.to_string())?);
+        let change = Change { accepted_losses: lost.into(), ..Change::default() };
+        for member in next.members() {
+            if !self.nodes.contains_key(&member.id) {
+                self.nodes.insert(member.id, Node::default());
+                self.start(member.id);
+            }
+        }
+        self.view = Arc::new(self.view.joint(self.view.id().decree + 1, next, change));
+        Ok(())
+    }
+
+    /// The members decide that the change is done.
+    pub(crate) fn finish(&mut self) -> Result<(), String> {
+        let finished = self.view.finished().ok_or("there is no change to finish")?;
+        self.view = Arc::new(finished);
+        Ok(())
+    }
+
+    /// A disk is lost, and with it the node.
+    pub(crate) fn wipe(&mut self, id: NodeId) {
+        *self.nodes.get_mut(&id).expect("a node of the cluster") = Node::default();
+    }
+
     /// All nodes, up or down.
     pub(crate) fn ids(&self) -> Vec<NodeId> {
         self.nodes.keys().copied().collect()
@@ -228,7 +258,8 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId, keep: usize) {
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         node.disk.crash(keep);
-        *node = Node { disk: std::mem::take(&mut node.disk), ..Node::default() };
+        let (disk, view) = (std::mem::take(&mut node.disk), node.view.take());
+        *node = Node { disk, view, ..Node::default() };
     }
 
     /// Starts a process on the disk as it is; it has no view yet.
@@ -238,9 +269,16 @@ impl Cluster {
         self.nodes.get_mut(&id).expect("a node of the cluster").replica = Some(replica);
     }
 
-    /// Gives a node its view.
+    /// Gives a node the newest view.
     pub(crate) fn adopt(&mut self, id: NodeId) -> Vec<Done> {
+        self.nodes.get_mut(&id).expect("a node of the cluster").view = Some(self.view.clone());
         self.step(id, Input::View(self.view.clone()))
+    }
+
+    /// Gives a node that starts again the view that it had.
+    pub(crate) fn adopt_own(&mut self, id: NodeId) -> Vec<Done> {
+        let own = self.nodes[&id].view.clone();
+        own.map_or_else(Vec::new, |view| self.step(id, Input::View(view)))
     }
 
     /// Delivers and syncs until nothing is in flight or unsynced.
