@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Acceptor, Ballot, Evidence, MemberEffect, MemberEffects, MemberMessage, MemberTicket,
-    Membership, Row, Saved, Staged, Status, Wish, change, wishes,
+    Membership, Row, Saved, Staged, Status, Wish, change,
 };
 use crate::{
     id::NodeId,
@@ -56,7 +56,6 @@ impl Membership {
         self.proposing = false;
         self.was_member |= view.lists(self.me);
         self.must = change::who_must_catch_up(&view);
-        self.staged.retain(|_, staged| !wishes::is_settled(&view, staged));
         for layout in view.layouts() {
             for member in layout.members().iter().chain(layout.draining()) {
                 let label = (member.name.clone(), member.address.clone());
@@ -65,6 +64,7 @@ impl Membership {
         }
         self.view = Some(view.clone());
         self.rank(&view);
+        self.drop_what_is_over();
         effects.push(MemberEffect::View(view));
         effects.push(MemberEffect::Addresses);
         self.stage_own_join();

@@ -84,6 +84,7 @@ impl Membership {
             }
         }
         staged.iter().for_each(|staged| self.stage(staged.clone()));
+        self.drop_what_is_over();
         if has_moved {
             effects.push(MemberEffect::Addresses);
         }
@@ -104,8 +105,7 @@ impl Membership {
     }
 
     pub(super) fn stage(&mut self, staged: Staged) {
-        let is_settled = |view| wishes::is_settled(view, &staged);
-        if self.view.as_deref().is_some_and(is_settled) {
+        if self.is_over(&staged) {
             return;
         }
         let has_room = self.staged.len() < Staged::MAX;
@@ -116,6 +116,22 @@ impl Membership {
             }
             None => {}
         }
+    }
+
+    /// Whether nothing is to be done for a wish any more, as far as this node knows: it is settled, or about a node that was
+    /// removed for good.
+    fn is_over(&self, staged: &Staged) -> bool {
+        let status = |node| self.roster.row(node).map(|row| row.status);
+        let mut named = wishes::names(staged).into_iter().flatten();
+        named.any(|node| status(node) == Some(Status::Removed))
+            || self.view.as_deref().is_some_and(|view| wishes::is_settled(view, staged))
+    }
+
+    /// Lets go of wishes for which nothing is to be done any more.
+    pub(super) fn drop_what_is_over(&mut self) {
+        let mut staged = core::mem::take(&mut self.staged);
+        staged.retain(|_, staged| !self.is_over(staged));
+        self.staged = staged;
     }
 
     /// Whoever goes by a newer view is asked for it; whoever goes by an older one is told this one.

@@ -240,6 +240,22 @@ fn undo(staged: &Staged, member: &Member, is_in: bool) -> Staged {
     Staged { id: xxh3_128(&bytes), base: staged.base, wish }
 }
 
+/// The nodes that a wish is about.
+pub(crate) fn names(staged: &Staged) -> [Option<NodeId>; 2] {
+    let Wish::Change { command, .. } = &staged.wish else { return [None; 2] };
+    match command {
+        Command::Join(member) => [Some(member.id), None],
+        Command::Replace { old, new } => [Some(*old), Some(new.id)],
+        Command::Leave(id)
+        | Command::Remove(id)
+        | Command::Forget(id)
+        | Command::Weight(id, _)
+        | Command::Zone(id, _)
+        | Command::Address(id, _) => [Some(*id), None],
+        Command::BucketCreate(_) | Command::BucketSet { .. } => [None; 2],
+    }
+}
+
 /// Whether nothing is to be done for a wish any more: a decree settled it in this view or before, it is moot, or it is too
 /// old to know. All nodes that go by a view agree on this, so gossip does not bring back what one of them drops.
 pub(crate) fn is_settled(view: &View, staged: &Staged) -> bool {

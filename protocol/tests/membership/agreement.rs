@@ -1,7 +1,12 @@
 //! Many walks at random: whatever is lost, late, cut off or crashes, one number means one view, nobody goes back,
 //! and in the end everything that was wished for is settled.
 
-use cartwheel_protocol::{id::NodeId, layout::Command, rules::Rules};
+use cartwheel_protocol::{
+    id::NodeId,
+    layout::Command,
+    membership::{Staged, Wish},
+    rules::Rules,
+};
 
 use crate::cluster::{Cluster, Faults, bucket, change, with_seeds};
 
@@ -35,7 +40,7 @@ fn disturb(cluster: &mut Cluster, members: u64, wishes: &mut u128) {
             let base = cluster.view_id(node).map_or(1, |view| view.layout);
             *wishes += 1;
             let command = match cluster.random.below(10) {
-                0 if *wishes > 6 => Command::Leave(of),
+                0 if *wishes > 6 && of.0 > 2 => Command::Leave(of),
                 _ => Command::Weight(of, weight),
             };
             cluster.stage(node, change(*wishes, base, command));
@@ -88,14 +93,7 @@ pub(crate) fn walk_amended(seed: u64, rules: Rules) -> Result<(), String> {
     let commands = cluster.view(1).expect("a view").change().commands.clone();
     let of_nine = commands.iter().find(|staged| staged.wish.to_string().contains("n9"));
     let Some(of_nine) = of_nine.map(|staged| staged.id) else { return Ok(()) };
-    cluster.stage(
-        2,
-        cartwheel_protocol::membership::Staged {
-            id: 7,
-            base: 1,
-            wish: cartwheel_protocol::membership::Wish::Withdraw(of_nine),
-        },
-    );
+    cluster.stage(2, Staged { id: 7, base: 1, wish: Wish::Withdraw(of_nine) });
     cluster.wait(60_000, "n8 is a member without n9", |c| c.is_member(8) && c.is_settled())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cartwheel_protocol::{
     id::NodeId,
-    layout::Command,
+    layout::{Command, Member},
     membership::{Staged, Status, Wish},
     rules::Rules,
     view::ViewId,
@@ -94,7 +94,7 @@ fn a_node_with_an_empty_disk_replaces_its_dead_namesake_by_itself() {
     with_seeds(SEEDS, |seed, rules| {
         let mut cluster = cluster(seed, rules, 3);
         cluster.crash(2);
-        let heir = cartwheel_protocol::layout::Member { id: NodeId(22), ..cluster.member(2) };
+        let heir = Member { id: NodeId(22), ..cluster.member(2) };
         cluster.add(22, Some(Command::Join(heir)), &[1]);
         cluster.start(22);
         cluster.wait(LONG, "n22 has the place of n2", |c| c.is_member(22) && c.is_settled())?;
@@ -109,7 +109,7 @@ fn a_mistyped_name_evicts_nobody_who_lives() {
     with_seeds(0..10, |seed, rules| {
         let mut cluster = cluster(seed, rules, 3);
         cluster.faults = Faults::NONE;
-        let heir = cartwheel_protocol::layout::Member { id: NodeId(22), ..cluster.member(2) };
+        let heir = Member { id: NodeId(22), ..cluster.member(2) };
         cluster.add(22, Some(Command::Join(heir)), &[1]);
         cluster.start(22);
         cluster.run(20_000)?;

@@ -71,8 +71,8 @@ pub(crate) struct Cluster {
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     rules: Rules,
-    /// Buckets with which the cluster was formed.
-    zones: bool,
+    /// Over how many zones the nodes are spread.
+    zones: u64,
 }
 
 pub(crate) const PERIOD_MS: u32 = 100;
@@ -90,6 +90,17 @@ pub(crate) fn change(id: u128, base: u64, command: Command) -> Staged {
 impl Cluster {
     /// A cluster of the nodes 1 to `members` in layout 1.
     pub(crate) fn new(seed: u64, rules: Rules, members: u64, bucket: Bucket) -> Self {
+        Self::with_zones(seed, rules, members, bucket, 1)
+    }
+
+    /// One whose nodes are spread over so many zones.
+    pub(crate) fn with_zones(
+        seed: u64,
+        rules: Rules,
+        members: u64,
+        bucket: Bucket,
+        zones: u64,
+    ) -> Self {
         let mut cluster = Self {
             seed,
             now_ms: 0,
@@ -101,7 +112,7 @@ impl Cluster {
             events: BTreeMap::new(),
             sequence: 0,
             rules,
-            zones: false,
+            zones,
         };
         let partitions = Partitions::new(4).expect("a power of two");
         let listed = (1..=members).map(|node| cluster.member(node));
@@ -116,7 +127,7 @@ impl Cluster {
     }
 
     pub(crate) fn member(&self, node: u64) -> Member {
-        let zone = if self.zones { format!("z{}", node % 2) } else { "z".to_string() };
+        let zone = format!("z{}", node % self.zones);
         Member {
             id: NodeId(node),
             name: format!("n{node}").into(),
@@ -436,7 +447,10 @@ impl Cluster {
         let line = |(id, node): (&u64, &Node)| {
             let Some(membership) = &node.membership else { return format!("n{id} is down") };
             let view = membership.view().map(|view| view.id().to_string()).unwrap_or_default();
-            let staged: Vec<String> = membership.staged().map(|s| s.to_string()).collect();
+            let staged: Vec<Staged> = membership.staged().cloned().collect();
+            let outlook = membership.outlook(&staged);
+            let fates = outlook.into_iter().flat_map(|outlook| outlook.fates);
+            let staged: Vec<String> = fates.map(|(s, fate)| format!("{s}: {fate}")).collect();
             let suspected: Vec<String> =
                 membership.suspected().iter().map(|n| n.to_string()).collect();
             format!("n{id} {view} staged {staged:?} suspects {suspected:?}")
