@@ -15,9 +15,17 @@ use crate::{
 /// What each field of the configuration means: the flag's help. The names are those of [`NodeConfig`].
 const FLAGS: &[(&str, &str)] = &[
     ("data", "The folder of the formatted store"),
-    ("cluster", "The cluster file: members, buckets, partitions"),
+    ("name", "Make a store of this name in --data if there is none, also after its disk was lost"),
+    ("cluster", "The cluster file: the first layout's members, buckets, partitions"),
+    (
+        "seed",
+        "A node of the cluster, HOST:PORT; may be repeated. A new store without one forms a cluster",
+    ),
+    ("join", "Become a member; in place of one of its name once that one is suspected"),
+    ("zone", "The zone in which it joins"),
+    ("weight", "The weight with which it joins"),
     ("listen", "Where peers and clients connect; port 0 lets the system choose"),
-    ("advertise", "The address under which others reach this node, as in the cluster file"),
+    ("advertise", "The address under which others reach this node"),
     ("http", "Where /metrics and /health are answered; nowhere without it"),
     ("shards", "How many shards, each a thread, share the partitions"),
     ("io_threads", "How many threads move bytes between network and shards"),
@@ -25,6 +33,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("cache_mib", "Memory for pages of the store, in MiB"),
     ("fallback_after_ms", "How long an owner may be silent before a fallback is asked"),
     ("max_timeout_ms", "The longest that any request may take"),
+    ("gossip_every_ms", "How often the node gossips"),
+    ("suspect_after", "After how many periods of gossip without a heartbeat a node is suspected"),
     ("handoff_every_ms", "The time between two passes over the hints"),
     ("handoff_page", "How many hints are handed over in one step"),
     ("connections", "How many connections are kept"),
@@ -63,8 +73,10 @@ A node has no authentication and no encryption yet: keep it on loopback or a pri
         );
         FLAGS.iter().fold(command, |command, (field, help)| {
             let flag = Arg::new(*field).long(field.replace('_', "-")).help(*help);
-            command.arg(if *field == "die_with_parent" {
+            command.arg(if SWITCHES.contains(field) {
                 flag.action(ArgAction::SetTrue)
+            } else if *field == "seed" {
+                flag.value_name("HOST:PORT").action(ArgAction::Append)
             } else {
                 flag.value_name("VALUE").allow_negative_numbers(true)
             })
@@ -80,12 +92,18 @@ impl FromArgMatches for Args {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags = toml::Table::new();
         for (field, _) in FLAGS {
-            if *field == "die_with_parent" {
+            if *field == "seed" {
+                let seeds = matches.get_many::<String>(field).into_iter().flatten();
+                let seeds: Vec<toml::Value> = seeds.map(|seed| seed.as_str().into()).collect();
+                if !seeds.is_empty() {
+                    flags.insert((*field).to_owned(), seeds.into());
+                }
+            } else if SWITCHES.contains(field) {
                 if matches.get_flag(field) {
                     flags.insert((*field).to_owned(), true.into());
                 }
             } else if let Some(value) = matches.get_one::<String>(field) {
-                flags.insert((*field).to_owned(), toml_value(value));
+                flags.insert((*field).to_owned(), toml_value(field, value));
             }
         }
         Ok(Self { config: matches.get_one("config").cloned(), flags })
@@ -97,13 +115,20 @@ impl FromArgMatches for Args {
     }
 }
 
-/// A whole number is a number, anything else text; the configuration judges both.
-fn toml_value(value: &str) -> toml::Value {
-    value.parse::<i64>().map_or_else(|_| value.into(), Into::into)
+/// Fields that are on or off.
+const SWITCHES: [&str; 2] = ["join", "die_with_parent"];
+
+/// A whole number is a number, anything else text, and so are names; the configuration judges both.
+fn toml_value(field: &str, value: &str) -> toml::Value {
+    match value.parse::<i64>() {
+        Ok(number) if !["name", "zone"].contains(&field) => number.into(),
+        Ok(_) | Err(_) => value.into(),
+    }
 }
 
 /// What the starter of a cluster gives to each node itself.
-const GIVEN: [&str; 6] = ["data", "cluster", "listen", "advertise", "http", "die_with_parent"];
+const GIVEN: [&str; 9] =
+    ["data", "name", "cluster", "seed", "join", "listen", "advertise", "http", "die_with_parent"];
 
 /// Whether nodes would take these options, NAME=VALUE with dashes or underscores: said before any node is
 /// started.
@@ -115,7 +140,7 @@ pub(crate) fn check_node_options(options: &[(String, String)]) -> Result<(), Fai
         if GIVEN.contains(&field.as_str()) {
             return Err(bad("each node is given its own".to_owned()));
         }
-        let value = toml_value(value);
+        let value = toml_value(&field, value);
         let alone = toml::Table::from_iter([(field.clone(), value.clone())]);
         NodeConfig::from_table(alone).map_err(|error| bad(error.to_string()))?;
         if table.insert(field, value).is_some() {

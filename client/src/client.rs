@@ -159,6 +159,15 @@ impl Client {
         self.write(key, Operation::Delete { context }, options).await
     }
 
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Every address that is known, in the order in which they are worth asking.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.routes.addresses()
+    }
+
     pub(crate) async fn read(
         &self,
         key: &[u8],
@@ -213,6 +222,7 @@ impl Client {
 
     /// Makes a request at one node after the other until one answers it or the time is over.
     async fn carry_out(&self, request: Request, options: &Options) -> Result<Response, Error> {
+        self.routes.keep_fresh(false);
         let deadline = Instant::now() + options.timeout;
         let mut trying = Trying::new(&request, options.ask);
         let mut request = request;
@@ -263,10 +273,25 @@ impl Client {
             Ok(Err(why)) => Attempt::NotSent(why),
             Err(_) => Attempt::NotSent(format!("no connection within {connect_within:?}")),
         };
+        let refuses_all = matches!(
+            &attempt,
+            Attempt::Rejected(RequestError::Removed)
+                | Attempt::Answered(Response::Refused(Refusal::NotReady))
+        );
+        if refuses_all {
+            self.routes.keep_fresh(true);
+        }
         match &attempt {
+            Attempt::Answered(Response::Refused(why @ Refusal::NotReady)) => {
+                self.routes.doubt(address, &why.to_string());
+            }
             Attempt::Answered(_) => self.routes.trust(address),
             Attempt::NotSent(why) | Attempt::Silent(why) => self.routes.doubt(address, why),
-            Attempt::Rejected(why @ (RequestError::Overloaded | RequestError::ShuttingDown)) => {
+            Attempt::Rejected(
+                why @ (RequestError::Overloaded
+                | RequestError::ShuttingDown
+                | RequestError::Removed),
+            ) => {
                 self.routes.doubt(address, &why.to_string());
             }
             Attempt::Rejected(RequestError::DamagedContext | RequestError::Undecodable(_)) => {}
@@ -303,7 +328,9 @@ impl Trying {
             Attempt::Answered(response) => Some(Ok(response)),
             Attempt::Rejected(rejected) => match rejected {
                 RequestError::Overloaded => self.next(Error::Refused(Refusal::Overloaded)),
-                RequestError::ShuttingDown => self.next(Error::Refused(Refusal::NotReady)),
+                RequestError::ShuttingDown | RequestError::Removed => {
+                    self.next(Error::Refused(Refusal::NotReady))
+                }
                 RequestError::DamagedContext => self.end(Error::DamagedContext),
                 RequestError::Undecodable(why) => self.end(Error::Unexpected(why)),
             },

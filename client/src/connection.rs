@@ -21,6 +21,7 @@ use crate::{
     Limits,
     codec::{Bytes, Frames, MAX_FRAME},
     handshake::{self, Hello, Kind, Welcome},
+    members::{Members, NewWish, Outlook, StageError},
     peers::{Closed, open_stream},
     service::{ClientApiClient, Directory, RequestError, Status},
 };
@@ -139,6 +140,29 @@ impl Connection {
     /// The connection is lost, or no answer came in time.
     pub async fn status(&self, within: Duration) -> Result<Status, Closed> {
         self.api.status(in_time(within)).await.map_err(|error| closed(&error, within))
+    }
+
+    /// How the cluster is, as this node knows it.
+    ///
+    /// # Errors
+    /// The connection is lost, or no answer came in time.
+    pub async fn members(&self, within: Duration) -> Result<Members, Closed> {
+        self.api.members(in_time(within)).await.map_err(|error| closed(&error, within))
+    }
+
+    /// Stages wishes, all or none of them, and tells what they will do; with `only_plan` none.
+    ///
+    /// # Errors
+    /// The connection is lost, or no answer came in time: then they may be staged, and staging them again, with
+    /// the same ids, does no harm. Inside, why the node did not take them.
+    pub async fn stage(
+        &self,
+        wishes: Vec<NewWish>,
+        only_plan: bool,
+        within: Duration,
+    ) -> Result<Result<Outlook, StageError>, Closed> {
+        let answered = self.api.stage(in_time(within), wishes, only_plan).await;
+        answered.map_err(|error| closed(&error, within))
     }
 }
 

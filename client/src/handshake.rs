@@ -12,7 +12,7 @@
 //! | node | 8, big-endian: the dialling node; 0 from a client |
 //! | oldest and newest format | 1 and 1 |
 //! | address | 2 (length, big-endian) and so many of UTF-8: where the dialler can be reached; empty from a client |
-//! | layout | 16, big-endian: the hash of the layout that the dialler goes by; 0 or absent if it says none |
+//! | layout | 16, big-endian: the hash of the first layout, as the dialler's cluster file describes it; 0 or absent if it has none |
 //!
 //! Bytes that follow are ignored, so that a later build can say more. A proxy that stands between nodes reads
 //! the hello with [`first_frame`] and [`Hello::decode`], learns who dials, and passes on what it read.
@@ -45,7 +45,7 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// What it speaks.
     pub formats: Formats,
-    /// The layout that it goes by; `None` if it says none, as clients do.
+    /// The first layout, as its cluster file describes it; `None` from clients, and from nodes without such a file.
     pub layout: Option<LayoutHash>,
 }
 
@@ -94,14 +94,13 @@ pub enum Refused {
         /// What the hello said.
         theirs: ClusterId,
     },
-    /// The dialler goes by another layout. While layouts cannot change, one of the two has a cluster file that
-    /// was edited.
+    /// The dialler's cluster file describes another first layout: one of the two was edited.
     #[error(
-        "this node goes by layout {ours}, the dialler by {}: their cluster files differ",
+        "this node's first layout is {ours}, the dialler's {}: their cluster files differ",
         theirs.map_or_else(|| "none".to_owned(), |layout| layout.to_string())
     )]
     OtherLayout {
-        /// The layout of the node that answers.
+        /// The first layout of the node that answers.
         ours: LayoutHash,
         /// What the hello said.
         theirs: Option<LayoutHash>,

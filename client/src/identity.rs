@@ -19,7 +19,8 @@ pub struct Identity {
     pub address: Arc<str>,
     /// The formats that it speaks.
     pub formats: Formats,
-    /// The layout that peers must go by too; peers of any layout are taken without it. Clients are not asked.
+    /// The first layout, if a cluster file describes it: peers with a file that describes another are refused. A
+    /// node that joined by a seed has none.
     pub layout: Option<LayoutHash>,
 }
 

@@ -15,6 +15,7 @@
 //! tarpc writes a tracing span for every call; run with the filter `tarpc=warn`
 //! ([`TARPC_LOG_FILTER`]), for its spans cost about as much as the calls.
 
+mod admin;
 mod cart;
 mod client;
 pub mod codec;
@@ -22,6 +23,7 @@ mod connection;
 mod error;
 pub mod handshake;
 mod identity;
+pub mod members;
 mod peers;
 mod pieces;
 mod refusals;
@@ -31,6 +33,7 @@ mod server;
 pub mod service;
 mod values;
 
+pub use admin::{Look, NotQuiet, Progress};
 pub use cart::{Added, Cart, Item, Removed, Shown};
 /// What this crate's functions take and give of the core's types.
 pub use cartwheel_protocol::{

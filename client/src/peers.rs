@@ -14,8 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cartwheel_protocol::{Message, format::v1, id::NodeId};
-use futures::stream::{FuturesUnordered, StreamExt};
+use cartwheel_protocol::{Message, format::v1, id::NodeId, membership::MemberMessage};
+use futures::{
+    future::Either,
+    stream::{FuturesUnordered, StreamExt},
+};
 use tarpc::{
     client::{self, RpcError},
     context,
@@ -101,7 +104,7 @@ pub struct PeerCounts {
     pub full: u64,
     /// Messages dropped because there was no connection, those that waited when it was lost included.
     pub unconnected: u64,
-    /// Batches that the peer dropped because its own queue was full.
+    /// Batches and gossip that the peer dropped because its own queue was full.
     pub overloaded: u64,
     /// How often a connection was opened.
     pub opened: u64,
@@ -122,6 +125,7 @@ struct Link {
     address: Arc<str>,
     queue: Mutex<Queue>,
     filled: Notify,
+    gossip_filled: Notify,
     stop: watch::Sender<bool>,
     sent: AtomicU64,
     full: AtomicU64,
@@ -135,7 +139,12 @@ struct Queue {
     is_open: bool,
     messages: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// What memberships say to each other, in pieces: it passes the rest by.
+    gossip: VecDeque<Piece>,
 }
+
+/// How many pieces of gossip may wait for one peer.
+const QUEUED_GOSSIP: usize = 256;
 
 impl TcpPeers {
     /// A transport without peers; see [`TcpPeers::set_peers`].
@@ -162,6 +171,15 @@ impl TcpPeers {
                 gone.stop.send_replace(true);
             }
         });
+    }
+
+    /// Queues what this node's membership says to another's and returns at once.
+    ///
+    /// # Errors
+    /// It was dropped.
+    pub fn gossip(&self, to: NodeId, message: &MemberMessage) -> Result<(), Dropped> {
+        let link = self.routes.borrow().get(&to).cloned().ok_or(Dropped::UnknownPeer)?;
+        link.push_gossip(v1::encode_member_message(message), &self.limits)
     }
 
     /// The peers that are connected now, sorted.
@@ -228,6 +246,7 @@ impl Link {
             address,
             queue: Mutex::default(),
             filled: Notify::new(),
+            gossip_filled: Notify::new(),
             stop: watch::Sender::new(false),
             sent: AtomicU64::new(0),
             full: AtomicU64::new(0),
@@ -256,6 +275,34 @@ impl Link {
         Ok(())
     }
 
+    fn push_gossip(&self, message: Vec<u8>, limits: &Limits) -> Result<(), Dropped> {
+        let mut queue = lock(&self.queue);
+        if !queue.is_open {
+            self.unconnected.fetch_add(1, Ordering::Relaxed);
+            return Err(Dropped::NotConnected);
+        }
+        let pieces = split(message, limits.piece_bytes);
+        if queue.gossip.len() + pieces.len() > QUEUED_GOSSIP && !queue.gossip.is_empty() {
+            self.full.fetch_add(1, Ordering::Relaxed);
+            return Err(Dropped::Full);
+        }
+        queue.gossip.extend(pieces);
+        drop(queue);
+        self.gossip_filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next piece of gossip.
+    async fn next_gossip(&self) -> Piece {
+        loop {
+            let next = lock(&self.queue).gossip.pop_front();
+            if let Some(piece) = next {
+                return piece;
+            }
+            self.gossip_filled.notified().await;
+        }
+    }
+
     fn open(&self) {
         lock(&self.queue).is_open = true;
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -263,7 +310,8 @@ impl Link {
 
     fn close(&self) {
         let lost = std::mem::take(&mut *lock(&self.queue));
-        self.unconnected.fetch_add(lost.messages.len() as u64, Ordering::Relaxed);
+        let lost = lost.messages.len() + lost.gossip.len();
+        self.unconnected.fetch_add(lost as u64, Ordering::Relaxed);
     }
 
     /// Waits for messages and takes as many as go into a batch. `cut` holds the parts of a long message that
@@ -399,11 +447,17 @@ impl Dialler {
                     Err(RpcError::DeadlineExceeded) => return Closed::Silent(self.limits.deliver),
                     Err(_) => return Closed::Ended,
                 },
+                piece = self.link.next_gossip(), if may_send => {
+                    let mut context = context::current();
+                    context.deadline = Instant::now() + self.limits.deliver;
+                    let client = client.clone();
+                    under_way.push(Either::Left(async move { client.gossip(context, piece).await }));
+                }
                 batch = self.link.batch(&mut cut, &self.limits), if may_send => {
                     let mut context = context::current();
                     context.deadline = Instant::now() + self.limits.deliver;
                     let client = client.clone();
-                    under_way.push(async move { client.deliver(context, batch).await });
+                    under_way.push(Either::Right(async move { client.deliver(context, batch).await }));
                 }
             }
         }

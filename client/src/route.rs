@@ -22,6 +22,10 @@ const DOUBT: Duration = Duration::from_secs(1);
 /// first. Short, because what it is sent meanwhile waits with the rest, and a put that was sent is not made
 /// again elsewhere. An owner that is only slow loses nothing but its turn, and if all are slow nothing changes.
 const SILENCE: Duration = Duration::from_millis(10);
+/// How old the directory may be while it is used: layouts change, and no answer says so.
+const FRESH: Duration = Duration::from_secs(3);
+/// How soon it is asked for again when a node refuses because of where it stands.
+const SOON: Duration = Duration::from_millis(200);
 /// How soon after a failed dial another one may be made to the same node.
 const REDIAL_AFTER: Duration = Duration::from_millis(20);
 
@@ -187,6 +191,37 @@ impl Routes {
             }
         }
         Err(why)
+    }
+
+    /// Every address that is known: the members', those that failed of late after the others, then the seeds.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let now = Instant::now();
+        let directory = self.directory();
+        let seats = directory.iter().flat_map(|directory| &directory.members);
+        let mut addresses: Vec<String> = seats.map(|seat| seat.address.clone()).collect();
+        addresses.sort_by_key(|address| self.is_doubtful(address, now));
+        addresses.extend_from_slice(&self.seeds);
+        let mut listed = HashSet::new();
+        addresses.retain(|address| listed.insert(address.clone()));
+        addresses
+    }
+
+    /// Asks for the directory again, beside whatever goes on, if it has grown old; `soon` if there is a reason to
+    /// think that it has changed.
+    pub(crate) fn keep_fresh(self: &Arc<Self>, soon: bool) {
+        let age = if soon { SOON } else { FRESH };
+        let mut refreshed = lock(&self.refreshed);
+        if refreshed.is_some_and(|at| at.elapsed() < age) {
+            return;
+        }
+        *refreshed = Some(Instant::now());
+        drop(refreshed);
+        let routes = self.clone();
+        tokio::spawn(async move {
+            if let Err(why) = routes.refresh(FRESH).await {
+                tracing::debug!(why, "the layout is not known anew");
+            }
+        });
     }
 
     /// Whether the directory may be asked for again.

@@ -19,6 +19,7 @@ use cartwheel_protocol::{
     Message,
     format::{DecodeError, v1},
     id::NodeId,
+    membership::MemberMessage,
     request::{Request, Response},
 };
 use futures::{StreamExt, TryStreamExt, future::ready};
@@ -38,6 +39,7 @@ use crate::{
     Identity, Limits,
     codec::{Bytes, FrameError, Frames},
     handshake::{self, Hello, Kind, Refused, Welcome},
+    members::{Members, NewWish, Outlook, StageError},
     pieces::Assembler,
     refusals::Refusals,
     service::{ClientApi, DeliverError, Directory, Peer, Piece, RequestError, Status},
@@ -50,6 +52,25 @@ pub trait NodeService: Send + Sync + 'static {
 
     /// Queues what a peer sent, in order, and returns at once.
     fn deliver(&self, from: NodeId, messages: Vec<Message>) -> Result<(), Overloaded>;
+
+    /// A peer has dialled, and says where it can be reached itself.
+    fn greeted(&self, node: NodeId, address: &str);
+
+    /// Queues what a peer's membership says, and returns at once.
+    fn gossip(&self, from: NodeId, message: MemberMessage) -> Result<(), Overloaded>;
+
+    /// Why no client's request is taken at all now; `None` if they are.
+    fn refuses(&self) -> Option<RequestError>;
+
+    /// How the cluster is, as this node knows it.
+    fn members(&self) -> impl Future<Output = Members> + Send;
+
+    /// Stages wishes, all or none of them; with `only_plan` none.
+    fn stage(
+        &self,
+        wishes: Vec<NewWish>,
+        only_plan: bool,
+    ) -> impl Future<Output = Result<Outlook, StageError>> + Send;
 
     /// Who owns what; `None` before the node has a view.
     fn directory(&self) -> Option<Directory>;
@@ -242,7 +263,10 @@ async fn serve<S: NodeService>(
     let closed = stages.clone();
     let serving = async {
         match hello.kind {
-            Kind::Peer { node, .. } => serve_peer(stream, node, welcome, common, service).await,
+            Kind::Peer { node, address } => {
+                service.greeted(node, &address);
+                serve_peer(stream, node, welcome, common, service).await;
+            }
             Kind::Client => serve_client(stream, welcome, common, closed, service).await,
         }
     };
@@ -268,8 +292,10 @@ impl Common {
             }
             Some(_) | None => {}
         }
-        if let Some(ours) = layout.filter(|ours| is_peer && hello.layout != Some(*ours)) {
-            return Err(Refused::OtherLayout { ours, theirs: hello.layout });
+        if let (true, Some(ours), Some(theirs)) = (is_peer, layout, hello.layout)
+            && ours != theirs
+        {
+            return Err(Refused::OtherLayout { ours, theirs: Some(theirs) });
         }
         if open > self.limits.connections {
             let most = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
@@ -334,10 +360,10 @@ async fn serve_peer<S: NodeService>(
     service: Arc<S>,
 ) {
     let broken = Arc::new(Notify::new());
-    let assembler = Arc::default();
+    let assemblers = Arc::default();
     let transport = Frames::of_acceptor(welcome.format).over(stream);
     let channel = BaseChannel::with_defaults(transport.map_ok(clamped(common.limits.request)));
-    let link = PeerLink { from, common, service, assembler, broken: broken.clone() };
+    let link = PeerLink { from, common, service, assemblers, broken: broken.clone() };
     let serve = link.clone().serve();
     // One after the other: batches and the parts of a message stay in order.
     let serving = channel
@@ -355,13 +381,14 @@ struct PeerLink<S> {
     from: NodeId,
     common: Arc<Common>,
     service: Arc<S>,
-    assembler: Arc<Mutex<Assembler>>,
+    /// Of messages between shards, and of those between memberships.
+    assemblers: Arc<[Mutex<Assembler>; 2]>,
     broken: Arc<Notify>,
 }
 
 impl<S: NodeService> PeerLink<S> {
     fn take(&self, batch: Vec<Piece>) -> Result<Vec<Message>, String> {
-        let mut assembler = self.assembler.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut assembler = self.assemblers[0].lock().unwrap_or_else(PoisonError::into_inner);
         let mut messages = Vec::with_capacity(batch.len());
         for piece in batch {
             if let Some(bytes) = assembler.take(piece).map_err(|error| error.to_string())? {
@@ -370,23 +397,45 @@ impl<S: NodeService> PeerLink<S> {
         }
         Ok(messages)
     }
+
+    fn take_gossip(&self, piece: Piece) -> Result<Option<MemberMessage>, String> {
+        let mut assembler = self.assemblers[1].lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(bytes) = assembler.take(piece).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        v1::decode_member_message(&bytes).map(Some).map_err(|error| error.to_string())
+    }
+
+    /// The peer sent what cannot be decoded: its connection ends.
+    fn broken(&self, why: String) -> DeliverError {
+        self.common.undecodable.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(peer = %self.from, why, "a peer sent what cannot be decoded");
+        self.broken.notify_one();
+        DeliverError::Undecodable(why)
+    }
+
+    fn overloaded(&self) -> DeliverError {
+        self.common.overloaded_batches.fetch_add(1, Ordering::Relaxed);
+        DeliverError::Overloaded
+    }
 }
 
 impl<S: NodeService> Peer for PeerLink<S> {
     async fn deliver(self, _: Context, batch: Vec<Piece>) -> Result<(), DeliverError> {
-        let messages = self.take(batch).map_err(|why| {
-            self.common.undecodable.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(peer = %self.from, why, "a peer sent what cannot be decoded");
-            self.broken.notify_one();
-            DeliverError::Undecodable(why)
-        })?;
+        let messages = self.take(batch).map_err(|why| self.broken(why))?;
         if messages.is_empty() {
             return Ok(());
         }
-        self.service.deliver(self.from, messages).map_err(|Overloaded| {
-            self.common.overloaded_batches.fetch_add(1, Ordering::Relaxed);
-            DeliverError::Overloaded
-        })
+        self.service.deliver(self.from, messages).map_err(|Overloaded| self.overloaded())
+    }
+
+    async fn gossip(self, _: Context, piece: Piece) -> Result<(), DeliverError> {
+        match self.take_gossip(piece).map_err(|why| self.broken(why))? {
+            None => Ok(()),
+            Some(message) => {
+                self.service.gossip(self.from, message).map_err(|Overloaded| self.overloaded())
+            }
+        }
     }
 }
 
@@ -419,6 +468,9 @@ impl<S: NodeService> ClientApi for ClientLink<S> {
     async fn request(self, _: Context, request: Bytes) -> Result<Bytes, RequestError> {
         if *self.stages.borrow() != Stage::Open {
             return Err(RequestError::ShuttingDown);
+        }
+        if let Some(why) = self.service.refuses() {
+            return Err(why);
         }
         let Ok(permit) = self.common.requests.clone().try_acquire_owned() else {
             self.common.overloaded_requests.fetch_add(1, Ordering::Relaxed);
@@ -456,6 +508,19 @@ impl<S: NodeService> ClientApi for ClientLink<S> {
     async fn status(self, _: Context) -> Status {
         self.service.status()
     }
+
+    async fn members(self, _: Context) -> Members {
+        self.service.members().await
+    }
+
+    async fn stage(
+        self,
+        _: Context,
+        wishes: Vec<NewWish>,
+        only_plan: bool,
+    ) -> Result<Outlook, StageError> {
+        self.service.stage(wishes, only_plan).await
+    }
 }
 
 impl<S> Clone for PeerLink<S> {
@@ -464,7 +529,7 @@ impl<S> Clone for PeerLink<S> {
             from: self.from,
             common: self.common.clone(),
             service: self.service.clone(),
-            assembler: self.assembler.clone(),
+            assemblers: self.assemblers.clone(),
             broken: self.broken.clone(),
         }
     }

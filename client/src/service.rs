@@ -14,7 +14,10 @@ use cartwheel_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Bytes;
+use crate::{
+    codec::Bytes,
+    members::{Members, NewWish, Outlook, StageError},
+};
 
 /// What peers call. It answers when the batch is queued, not when it is handled: what replicas say to each
 /// other goes one way, and their answers are messages too.
@@ -22,6 +25,9 @@ use crate::codec::Bytes;
 pub trait Peer {
     /// Takes a batch, in order. Who sends it is known from the handshake.
     async fn deliver(batch: Vec<Piece>) -> Result<(), DeliverError>;
+    /// Takes the next piece of what one node's membership tells another's, in an order of its own: gossip does
+    /// not wait behind data.
+    async fn gossip(piece: Piece) -> Result<(), DeliverError>;
 }
 
 /// What clients call.
@@ -34,6 +40,11 @@ pub trait ClientApi {
     async fn directory() -> Option<Directory>;
     /// How the node is.
     async fn status() -> Status;
+    /// How the cluster is, as the node knows it.
+    async fn members() -> Members;
+    /// Stages wishes, all or none of them, and tells what they do to the layout together with those that wait
+    /// already. With `only_plan` nothing is staged.
+    async fn stage(wishes: Vec<NewWish>, only_plan: bool) -> Result<Outlook, StageError>;
 }
 
 /// A message, or a part of one that is too long for a batch. The parts of one message follow each other on
@@ -84,6 +95,9 @@ pub enum RequestError {
     /// The bytes are no request.
     #[error("undecodable request: {0}")]
     Undecodable(String),
+    /// The node was removed from the cluster.
+    #[error("the node was removed from the cluster: nothing was started")]
+    Removed,
 }
 
 /// What a client knows of a layout: enough to find a key's owners.

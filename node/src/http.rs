@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use cartwheel_client::Counter;
+use cartwheel_client::members::Standing;
 use metrics::{counter, gauge};
 use tokio::net::TcpListener;
 
@@ -61,9 +62,13 @@ async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (S
 /// 200 while the node takes requests.
 async fn health_page(State(node): State<Arc<Inner>>) -> (StatusCode, String) {
     let (name, id) = (node.name(), node.id());
-    if node.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {id} is shutting down\n"))
-    } else {
-        (StatusCode::OK, format!("{name} {id} serves\n"))
-    }
+    let why = match node.standing() {
+        _ if node.is_draining() => "is shutting down",
+        Standing::NoView => "waits for its seeds to tell the layout",
+        Standing::Draining | Standing::Removed => "was removed from the cluster",
+        Standing::Joining | Standing::Member => {
+            return (StatusCode::OK, format!("{name} {id} serves\n"));
+        }
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {id} {why}\n"))
 }

@@ -4,16 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cartwheel_client::service::{Directory, Status};
+use cartwheel_client::members::{Members, NewWish, Outlook, StageError, Standing};
+use cartwheel_client::service::{Directory, RequestError, Status};
 use cartwheel_client::{NodeService, Overloaded, TcpPeers};
 use cartwheel_protocol::Message;
 use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId};
+use cartwheel_protocol::membership::MemberMessage;
 use cartwheel_protocol::request::{Request, Response};
 use cartwheel_protocol::rules::{HAS_MUTANTS, Mutant};
-use cartwheel_protocol::view::View;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::EngineKind;
+use crate::control::{ControlInbox, Delivery, Seen};
 use crate::engine::Engine;
 use crate::router::Router;
 use crate::shard::ShardStatus;
@@ -28,9 +30,9 @@ pub(crate) struct Inner {
     pub(crate) engine_kind: EngineKind,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) mutant: Option<Mutant>,
-    pub(crate) view: Arc<View>,
     pub(crate) router: Arc<Router>,
-    pub(crate) suspected: watch::Receiver<Vec<NodeId>>,
+    pub(crate) seen: watch::Receiver<Seen>,
+    pub(crate) control: ControlInbox,
     pub(crate) peers: Arc<TcpPeers>,
     pub(crate) shards: Vec<Arc<ShardStatus>>,
 }
@@ -52,6 +54,21 @@ impl Inner {
         self.router.is_draining()
     }
 
+    /// Where the node stands.
+    pub(crate) fn standing(&self) -> Standing {
+        self.seen.borrow().standing
+    }
+
+    /// The view that it goes by, and where it stands if that is not among the members.
+    pub(crate) fn view_text(&self) -> String {
+        let Seen { view, standing, .. } = self.seen.borrow().clone();
+        match (view, standing) {
+            (None, _) => "none".to_owned(),
+            (Some(view), Standing::Member) => view.id().to_string(),
+            (Some(view), standing) => format!("{} ({standing})", view.id()),
+        }
+    }
+
     /// Requests under way.
     pub(crate) fn pending(&self) -> usize {
         pending(&self.shards)
@@ -70,6 +87,8 @@ impl Inner {
             ("pending".into(), self.pending() as u64),
             ("unsynced".into(), sum(|shard| shard.unsynced.load(Ordering::Relaxed) as u64)),
             ("steps".into(), sum(|shard| shard.step.load(Ordering::Relaxed))),
+            ("catching-up".into(), sum(|shard| shard.catching_up.load(Ordering::Relaxed) as u64)),
+            ("hints".into(), sum(|shard| shard.handed_over.load(Ordering::Relaxed))),
             ("waiting-requests".into(), waiting_requests as u64),
             ("waiting-messages".into(), waiting_messages as u64),
         ];
@@ -90,8 +109,44 @@ impl NodeService for Inner {
         if self.router.deliver(from, messages) { Ok(()) } else { Err(Overloaded) }
     }
 
+    fn greeted(&self, node: NodeId, address: &str) {
+        self.control.control(Delivery::Greeted { node, address: address.into() });
+    }
+
+    fn gossip(&self, from: NodeId, message: MemberMessage) -> Result<(), Overloaded> {
+        if self.control.message(from, message) { Ok(()) } else { Err(Overloaded) }
+    }
+
+    fn refuses(&self) -> Option<RequestError> {
+        match self.standing() {
+            Standing::Draining | Standing::Removed => Some(RequestError::Removed),
+            Standing::NoView | Standing::Joining | Standing::Member => None,
+        }
+    }
+
+    async fn members(&self) -> Members {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.control.ask(Delivery::Members { reply });
+        let answered = if asked { answer.await.ok() } else { None };
+        let nothing = || Members {
+            node: self.store.id.0,
+            name: self.store.name.clone(),
+            ..Members::default()
+        };
+        answered.unwrap_or_else(nothing)
+    }
+
+    async fn stage(&self, wishes: Vec<NewWish>, only_plan: bool) -> Result<Outlook, StageError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.control.ask(Delivery::Stage { wishes, only_plan, reply }) {
+            return Err(StageError::Busy);
+        }
+        answer.await.unwrap_or(Err(StageError::Busy))
+    }
+
     fn directory(&self) -> Option<Directory> {
-        Some(Directory::new(self.cluster, self.view.layout()))
+        let seen = self.seen.borrow().clone();
+        seen.view.map(|view| Directory::new(self.cluster, view.layout()))
     }
 
     fn status(&self) -> Status {
@@ -103,11 +158,11 @@ impl NodeService for Inner {
             cluster: self.cluster.0,
             incarnation: self.incarnation.0,
             version: format!("{}{mutants}", env!("CARGO_PKG_VERSION")),
-            view: self.view.id().to_string(),
+            view: self.view_text(),
             engine: self.engine_kind.to_string(),
             is_draining: self.is_draining(),
             mutant: self.mutant.map(|mutant| mutant.name().to_owned()),
-            suspected: ids(&self.suspected.borrow()),
+            suspected: ids(&self.seen.borrow().suspected),
             connected: ids(&self.peers.connected()),
             counts: self.counts(),
         }

@@ -2,13 +2,13 @@
 
 pub mod committer;
 pub mod config;
+mod control;
 pub mod engine;
 mod error;
 #[doc(hidden)]
 pub mod gate;
 mod http;
 mod inner;
-mod membership;
 mod metrics;
 mod node;
 mod peers;

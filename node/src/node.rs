@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use cartwheel_client::service::Status;
 use cartwheel_client::{Identity, Limits, NodeService, Server, TcpPeers};
-use cartwheel_protocol::Input;
 use cartwheel_protocol::id::Incarnation;
+use cartwheel_protocol::membership::Membership;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::NodeConfig;
+use crate::control::{self, Control, Delivery, Parts, Peers, Seen, resolve, write_saved};
 use crate::error::NodeError;
 use crate::inner::Inner;
-use crate::membership::{self, evidence};
 use crate::peers::ShardOutbound;
 use crate::prepare::{Prepared, listen, prepare};
 use crate::shards::{Common, FailStop, Inboxes, Shards};
@@ -46,6 +46,7 @@ pub type OnFailure = Box<dyn Fn(&str) + Send + Sync>;
 pub struct Node {
     inner: Arc<Inner>,
     server: Option<Server>,
+    control: Option<std::thread::JoinHandle<()>>,
     shards: Option<Shards>,
     store: Option<Store>,
     tasks: Vec<JoinHandle<()>>,
@@ -61,28 +62,35 @@ impl Node {
     /// What [`NodeError`] lists. Nothing runs then.
     pub async fn start(config: NodeConfig, options: Options) -> Result<Self, NodeError> {
         let _: Option<_> = metrics::recorder();
-        let Prepared { config, cluster, view, store, member } = prepare(config).await?;
-        let listener = listen(options.listener, config.listen, "listen").await?;
-        let http = match config.http {
+        let prepared = prepare(config).await?;
+        let listener = listen(options.listener, prepared.config.listen, "listen").await?;
+        let http = match prepared.config.http {
             Some(address) => Some(listen(None, address, "http").await?),
             None => None,
         };
         let (address, http_address) = (local(&listener)?, http.as_ref().map(local).transpose()?);
+        let advertised = prepared.address(address)?;
+        let (saved, is_on_disk) = prepared.saved(&advertised)?;
+        let member_config = prepared.member_config(&advertised)?;
+        let Prepared { config, cluster, first, store, .. } = prepared;
         let incarnation = Incarnation(rand::random());
-        let core = Arc::new(config.core(cluster.cluster)?);
-
-        let (evidence_sender, evidence) = evidence();
-        let inboxes = Inboxes::new(&config);
-        let router = Arc::new(inboxes.router(&view, config.clock_offset_ms));
+        let core = Arc::new(config.core(cluster)?);
         let identity = Identity {
-            cluster: cluster.cluster,
+            cluster,
             node: store.id.id,
-            address: member.address,
+            address: advertised,
             formats: config.formats()?,
-            layout: Some(view.layout().hash()),
+            layout: first,
         };
+        if let Some(saved) = saved.as_deref().filter(|_| !is_on_disk) {
+            write_saved(store.engine.as_ref(), saved)?;
+        }
         store.begin()?;
-        let events = Arc::new(evidence_sender.clone());
+
+        let inboxes = Inboxes::new(&config);
+        let router = Arc::new(inboxes.router(config.clock_offset_ms));
+        let (control, outlet) = control::inbox();
+        let events = Arc::new(control.clone());
         let peers = Arc::new(TcpPeers::new(identity.clone(), limits(&config), events));
         let common = Common {
             id: store.id.id,
@@ -91,46 +99,68 @@ impl Node {
             engine: store.engine.clone(),
             fail_stop: fail_stop(options.on_failure),
         };
-        let outbound = || ShardOutbound::new(peers.clone(), evidence_sender.clone());
-        let shards = inboxes.start(&common, &config, outbound)?;
+        let outbound = |id| ShardOutbound::new(id, peers.clone(), control.clone());
+        let woken = control.clone();
+        let wake = move || woken.control(Delivery::Durable);
+        let mut shards = inboxes.start(&common, &config, outbound, wake)?;
 
-        let (opinions, suspected) = watch::channel(Vec::new());
+        let (seen, seen_now) = watch::channel(Seen::default());
+        let writer = shards.take_writer().expect("it is taken once");
+        let parts = Parts {
+            me: store.id.id,
+            name: store.id.name.clone(),
+            membership: Membership::new(store.id.id, member_config),
+            outlet,
+            writer,
+            router: router.clone(),
+            peers: Peers::new(store.id.id, peers.clone()),
+            seen,
+            shards: shards.statuses(),
+        };
+        let thread = Control::new(parts, saved);
         let inner = Arc::new(Inner {
             store: store.id.clone(),
-            cluster: cluster.cluster,
+            cluster,
             incarnation,
             engine_kind: config.engine,
             engine: store.engine.clone(),
             mutant: core.rules.mutant(),
-            view,
             router: router.clone(),
-            suspected,
+            seen: seen_now,
+            control: control.clone(),
             peers: peers.clone(),
             shards: shards.statuses(),
         });
-        let server = match Server::start(listener, identity, limits(&config), inner.clone()) {
+        let server = match Server::start(listener, identity.clone(), limits(&config), inner.clone())
+        {
             Ok(server) => server,
             Err(source) => {
+                // It holds a way to the committer, which waits for the last of them.
+                drop(thread);
                 ended(shards).await;
                 return Err(NodeError::System { what: "the listener has no address", source });
             }
         };
-        let tell = move |opinion: &Input| router.opinion(opinion);
-        let membership = membership::run(evidence, tell, opinions, common.fail_stop);
-        let mut tasks = vec![tokio::spawn(membership)];
-        peers.set_peers(cluster.members.iter().map(|member| (member.id, member.address.clone())));
+        let thread = thread.spawn(common.fail_stop)?;
+        let mut tasks = Vec::new();
+        if !config.seed.is_empty() {
+            let seeds = resolve(config.seed.clone(), cluster, identity.formats, control);
+            tasks.push(tokio::spawn(seeds));
+        }
         if let Some(listener) = http {
             tasks.push(tokio::spawn(http::serve(listener, inner.clone(), server.counter())));
         }
         tasks.push(tokio::spawn(http::upkeep()));
+        let view = inner.view_text();
         tracing::info!(
-            node = %inner.id(), name = inner.name(), %incarnation, %address,
+            node = %inner.id(), name = inner.name(), %incarnation, %address, %cluster, view,
             engine = %config.engine, shards = config.shards, was_clean = store.was_clean,
             "the node serves"
         );
         let drain = Duration::from_millis(config.drain_ms.into());
         let (server, shards, store) = (Some(server), Some(shards), Some(store));
-        Ok(Self { inner, server, shards, store, tasks, address, http_address, drain })
+        let control = Some(thread);
+        Ok(Self { inner, server, control, shards, store, tasks, address, http_address, drain })
     }
 
     /// Where peers and clients connect.
@@ -184,6 +214,10 @@ impl Node {
     /// Cuts the node off and lets its threads end.
     async fn end(&mut self) -> Option<Store> {
         self.cut_off();
+        if let Some(control) = self.control.take() {
+            // A panic in there has stopped the node already. It dials nobody after this.
+            let _: Result<_, JoinError> = tokio::task::spawn_blocking(move || control.join()).await;
+        }
         self.inner.peers.shutdown().await;
         for task in self.tasks.drain(..) {
             // It ended because it was aborted.
@@ -197,6 +231,7 @@ impl Node {
 
     fn cut_off(&mut self) {
         self.server = None;
+        self.inner.control.control(Delivery::Stop);
         self.inner.peers.set_peers([]);
         self.tasks.iter().for_each(JoinHandle::abort);
         self.inner.router.stop();

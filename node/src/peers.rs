@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use cartwheel_client::{Closed, PeerEvents, PeerTransport};
+use cartwheel_client::PeerTransport;
 use cartwheel_protocol::id::NodeId;
-use cartwheel_protocol::membership::Evidence;
 use cartwheel_protocol::{Fact, Message};
 use metrics::{Counter, counter};
 
-use crate::membership::EvidenceSender;
+use crate::committer::ShardId;
+use crate::control::ControlInbox;
 use crate::metrics::dropped;
 use crate::shard::Outbound;
 
 /// One shard's way out.
 pub(crate) struct ShardOutbound {
+    shard: ShardId,
     transport: Arc<dyn PeerTransport>,
-    evidence: EvidenceSender,
+    control: ControlInbox,
     /// This turn's messages. They go in one go, so that the transport finds many and makes few batches.
     waiting: Vec<(NodeId, Message)>,
     sent: Counter,
@@ -23,9 +24,14 @@ pub(crate) struct ShardOutbound {
 }
 
 impl ShardOutbound {
-    pub(crate) fn new(transport: Arc<dyn PeerTransport>, evidence: EvidenceSender) -> Self {
+    pub(crate) fn new(
+        shard: ShardId,
+        transport: Arc<dyn PeerTransport>,
+        control: ControlInbox,
+    ) -> Self {
         let sent = counter!("cartwheel_messages_sent_total");
-        Self { transport, evidence, waiting: Vec::new(), sent, dropped: dropped("peer") }
+        let dropped = dropped("peer");
+        Self { shard, transport, control, waiting: Vec::new(), sent, dropped }
     }
 }
 
@@ -47,22 +53,6 @@ impl Outbound for ShardOutbound {
     }
 
     fn report(&mut self, fact: Fact) {
-        match fact {
-            Fact::Answered(node) => self.evidence.send(Evidence::Answered(node)),
-            Fact::Silent(node) => self.evidence.send(Evidence::Silent(node)),
-            // The view is the cluster file's and does not change.
-            Fact::Newer(_) | Fact::Adopted(_) | Fact::CaughtUp(_) | Fact::Drained(_) => {}
-        }
-    }
-}
-
-/// Connections that come and go are evidence too.
-impl PeerEvents for EvidenceSender {
-    fn on_opened(&self, node: NodeId) {
-        self.send(Evidence::Opened(node));
-    }
-
-    fn on_closed(&self, node: NodeId, _: &Closed) {
-        self.send(Evidence::Closed(node));
+        self.control.report(self.shard.0, fact);
     }
 }

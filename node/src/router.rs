@@ -3,8 +3,8 @@
 //! Nothing here waits for a shard: a full inbox refuses a client ("overloaded", nothing was started) and drops
 //! a peer's messages, which the protocol takes for lost on the way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cartwheel_protocol::id::NodeId;
@@ -21,7 +21,8 @@ use crate::shard::{Delivery, Inbox, Refused, shard_of, stamp};
 /// The ways to all shards of a node.
 pub(crate) struct Router {
     inboxes: Vec<Inbox>,
-    partitions: Partitions,
+    /// For the cluster's life; not known before there is a view.
+    partitions: OnceLock<Partitions>,
     clock_offset_ms: i64,
     draining: AtomicBool,
     /// Requests that have not been answered.
@@ -32,10 +33,10 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(inboxes: Vec<Inbox>, partitions: Partitions, clock_offset_ms: i64) -> Self {
+    pub(crate) fn new(inboxes: Vec<Inbox>, clock_offset_ms: i64) -> Self {
         Self {
             inboxes,
-            partitions,
+            partitions: OnceLock::new(),
             clock_offset_ms,
             draining: AtomicBool::new(false),
             open: AtomicUsize::new(0),
@@ -53,7 +54,11 @@ impl Router {
             return Response::Refused(Refusal::NotReady);
         }
         stamp(&mut request, self.now_us());
-        let partition = self.partitions.of(&request.key);
+        // Without a view there is nobody to carry anything out.
+        let Some(partitions) = self.partitions.get() else {
+            return Response::Refused(Refusal::NotReady);
+        };
+        let partition = partitions.of(&request.key);
         let (reply, answer) = oneshot::channel();
         match self.inbox(partition).request(request, reply) {
             Ok(()) => {}
@@ -95,6 +100,7 @@ impl Router {
 
     /// Gives every shard its view.
     pub(crate) fn view(&self, view: &Arc<View>) {
+        self.partitions.get_or_init(|| view.partitions());
         self.tell_all(|| Delivery::View(view.clone()));
     }
 

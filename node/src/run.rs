@@ -49,7 +49,13 @@ pub fn run(config: NodeConfig) -> Result<ExitReason, NodeError> {
         let failed = system("no handler for signals");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let node = Node::start(config, Options::default()).await?;
+        let starting = Node::start(config, Options::default());
+        let node = tokio::select! {
+            started = starting => started?,
+            // A node with a new store may wait for its seeds for long.
+            _ = terminate.recv() => return Ok(ExitReason { signal: "SIGTERM", drained: true }),
+            _ = interrupt.recv() => return Ok(ExitReason { signal: "SIGINT", drained: true }),
+        };
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",

@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use cartwheel_protocol::id::{Incarnation, NodeId};
-use cartwheel_protocol::view::View;
 use cartwheel_protocol::{Config as CoreConfig, Replica};
 use metrics::counter;
 
-use crate::committer::{self, Committer, ShardId, Watermarks, durable_step};
+use crate::committer::{self, CommitSender, Committer, ShardId, Watermarks, durable_step};
 use crate::config::NodeConfig;
 use crate::engine::{Engine, Overlay};
 use crate::error::NodeError;
@@ -47,6 +46,18 @@ pub(crate) struct Shards {
     /// There until it is joined.
     committer: Option<Committer>,
     statuses: Vec<Arc<ShardStatus>>,
+    /// Membership's way to the committer, until it is taken.
+    writer: Option<Writer>,
+}
+
+/// A way to the committer, beside the shards'.
+pub(crate) struct Writer {
+    /// Its number there: the first that is no shard's.
+    pub(crate) shard: ShardId,
+    /// Its newest durable step.
+    pub(crate) step: u64,
+    pub(crate) commits: CommitSender,
+    pub(crate) watermarks: Arc<Watermarks>,
 }
 
 impl Inboxes {
@@ -56,11 +67,9 @@ impl Inboxes {
         Self { inboxes, outlets }
     }
 
-    /// The way to the shards. Their first input, the view, waits for them already.
-    pub(crate) fn router(&self, view: &Arc<View>, clock_offset_ms: i64) -> Router {
-        let router = Router::new(self.inboxes.clone(), view.partitions(), clock_offset_ms);
-        router.view(view);
-        router
+    /// The way to the shards.
+    pub(crate) fn router(&self, clock_offset_ms: i64) -> Router {
+        Router::new(self.inboxes.clone(), clock_offset_ms)
     }
 
     /// Starts the committer and the shards. `outbound` makes each shard's way out.
@@ -68,16 +77,22 @@ impl Inboxes {
         self,
         common: &Common,
         config: &NodeConfig,
-        outbound: impl Fn() -> O,
+        outbound: impl Fn(ShardId) -> O,
+        wake_control: impl Fn() + Send + Sync + 'static,
     ) -> Result<Shards, NodeError> {
         let ids: Vec<ShardId> = (0..config.shards).map(ShardId).collect();
+        let control = ShardId(config.shards);
         let engine = &common.engine;
+        let writers = ids.iter().chain([&control]);
         let durable: Vec<u64> =
-            ids.iter().map(|id| durable_step(engine.as_ref(), *id)).collect::<Result<_, _>>()?;
+            writers.map(|id| durable_step(engine.as_ref(), *id)).collect::<Result<_, _>>()?;
         let inboxes = self.inboxes.clone();
-        let wake = move |shard: ShardId, _| {
-            // A shard that has ended waits for no barrier.
-            let _: Result<(), Refused> = inboxes[usize::from(shard.0)].control(Delivery::Durable);
+        let wake = move |shard: ShardId, _| match inboxes.get(usize::from(shard.0)) {
+            None => wake_control(),
+            Some(inbox) => {
+                // A shard that has ended waits for no barrier.
+                let _: Result<(), Refused> = inbox.control(Delivery::Durable);
+            }
         };
         let watermarks = Arc::new(Watermarks::new(&durable, Box::new(wake)));
         let limits = committer::Config { queue: config.commit_queue, ..Default::default() };
@@ -86,9 +101,16 @@ impl Inboxes {
         let committer = Committer::spawn(engine.clone(), watermarks.clone(), limits, failed)
             .map_err(|source| NodeError::System { what: "no thread for the committer", source })?;
         let commits = committer.sender();
+        let own = Writer {
+            shard: control,
+            step: durable[usize::from(control.0)],
+            commits: commits.clone(),
+            watermarks: watermarks.clone(),
+        };
         let (inboxes, committer) = (self.inboxes, Some(committer));
+        let (threads, statuses) = (Vec::new(), Vec::new());
         // From here on it stops what runs, should a thread be refused.
-        let mut shards = Shards { inboxes, threads: Vec::new(), committer, statuses: Vec::new() };
+        let mut shards = Shards { inboxes, threads, committer, statuses, writer: Some(own) };
         for ((id, outlet), durable) in ids.into_iter().zip(self.outlets).zip(durable) {
             let overlay = Overlay::new(engine.clone(), id, durable);
             let damaged = counter!("cartwheel_damaged_records_total");
@@ -97,12 +119,14 @@ impl Inboxes {
             let parts = Parts {
                 id,
                 shards: config.shards,
-                replica: Replica::new(common.id, common.incarnation, common.core.clone()),
+                replica: Replica::new(common.id, common.incarnation, common.core.clone())
+                    .of_shard(id.0, config.shards),
                 storage: ShardStorage::new(overlay, id, config.shards, damaged),
                 outlet,
                 watermarks: watermarks.clone(),
                 commits: commits.clone(),
-                outbound: outbound(),
+                outbound: outbound(id),
+                pass_ends_ms: common.core.handoff_every_ms,
                 status,
                 metrics: ShardMetrics::new(),
             };
@@ -118,9 +142,15 @@ impl Shards {
         self.statuses.clone()
     }
 
+    /// Membership's way to the committer. The committer ends when it is dropped.
+    pub(crate) fn take_writer(&mut self) -> Option<Writer> {
+        self.writer.take()
+    }
+
     /// Tells the shards to stop, waits until they have ended and everything that they wrote is on disk.
     pub(crate) fn join(mut self) {
         self.stop();
+        drop(self.writer.take());
         for thread in self.threads.drain(..) {
             // A panic of a shard was reported when it happened.
             let _: std::thread::Result<()> = thread.join();
@@ -183,11 +213,12 @@ mod tests {
     use cartwheel_protocol::layout::{Layout, Member};
     use cartwheel_protocol::membership::Evidence;
     use cartwheel_protocol::request::{Operation, Refusal, Request, Response};
+    use cartwheel_protocol::view::View;
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::control::{self, ControlOutlet, Delivery as Told};
     use crate::engine::{Batch, EngineError, Entry, MemoryEngine};
-    use crate::membership::evidence;
     use crate::peers::ShardOutbound;
 
     /// Peers in one process: what is sent to one is in its inbox at once.
@@ -210,7 +241,7 @@ mod tests {
         router: Arc<Router>,
         shards: Shards,
         wires: Arc<Wires>,
-        evidence: mpsc::Receiver<Evidence>,
+        control: ControlOutlet,
     }
 
     fn view(nodes: u64) -> Arc<View> {
@@ -233,8 +264,9 @@ mod tests {
     fn start_with(id: u64, view: &Arc<View>, engine: Arc<dyn Engine>, fail_stop: FailStop) -> Host {
         let config = NodeConfig { shards: 3, ..NodeConfig::default() };
         let inboxes = Inboxes::new(&config);
-        let router = Arc::new(inboxes.router(view, 0));
-        let (sender, evidence) = evidence();
+        let router = Arc::new(inboxes.router(0));
+        router.view(view);
+        let (sender, control) = control::inbox();
         let wires = Arc::new(Wires::default());
         wires.me.set(NodeId(id)).expect("set once");
         let core = CoreConfig { fallback_after_ms: 5, ..CoreConfig::new(ClusterId(1)) };
@@ -245,9 +277,9 @@ mod tests {
             engine,
             fail_stop,
         };
-        let outbound = || ShardOutbound::new(wires.clone(), sender.clone());
-        let shards = inboxes.start(&common, &config, outbound).expect("threads");
-        Host { router, shards, wires, evidence }
+        let outbound = |id: ShardId| ShardOutbound::new(id, wires.clone(), sender.clone());
+        let shards = inboxes.start(&common, &config, outbound, || {}).expect("threads");
+        Host { router, shards, wires, control }
     }
 
     fn connect(hosts: &[Host]) {
@@ -318,9 +350,14 @@ mod tests {
         for number in 0..20 {
             written(&hosts[number % 2], put(&format!("k{number}"), b"v")).await;
         }
-        let heard = tokio::time::timeout(Duration::from_secs(5), hosts[0].evidence.recv()).await;
-        let silent = Evidence::Silent(NodeId(3));
-        assert_eq!(heard.expect("in time"), Some(silent));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let told = hosts[0].control.receive(Some(deadline)).expect("in time");
+            if let Told::Evidence(evidence) = told {
+                assert_eq!(evidence, Evidence::Silent(NodeId(3)));
+                break;
+            }
+        }
         hosts.into_iter().for_each(stop);
     }
 

@@ -1,7 +1,7 @@
 //! A node's folder: who it is, whose it is, and what keeps its records.
 //!
 //! ```text
-//! node.toml        format, id, name; once it has served, its cluster, layout and engine
+//! node.toml        format, id, name; once it has served, its cluster, first layout and engine
 //! lock             held by the process that serves the store
 //! clean-shutdown   there if the last run ended by draining; gone while one runs
 //! sled/            the engine's
@@ -71,17 +71,17 @@ pub enum StoreError {
         /// The cluster of the configuration.
         asked: ClusterId,
     },
-    /// The store has served another layout: its records lie where that one put them.
+    /// The cluster file is not the one that the store began with.
     #[error(
-        "the store in {} has served layout {stored}, and the cluster file describes layout {asked}: the \
-         file was edited (members, addresses, buckets or partitions), which a store that has served cannot \
-         follow; restore the file as it was",
+        "the store in {} began with layout {stored}, and the cluster file describes layout {asked}: the \
+         file was edited (members, addresses, buckets or partitions), which changes nothing in a cluster that \
+         runs; restore the file or leave it out, and use `cartwheel member` and `cartwheel bucket`",
         path.display()
     )]
     OtherLayout {
         /// The folder.
         path: PathBuf,
-        /// The layout that it has served.
+        /// The first layout when it first served.
         stored: LayoutHash,
         /// The layout of the configuration.
         asked: LayoutHash,
@@ -185,8 +185,8 @@ struct Identity {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Served {
     pub(crate) cluster: ClusterId,
-    /// The one layout, as long as layouts cannot change.
-    pub(crate) layout: LayoutHash,
+    /// The first layout, if a cluster file described it.
+    pub(crate) layout: Option<LayoutHash>,
     pub(crate) engine: EngineKind,
 }
 
@@ -226,14 +226,20 @@ pub fn store_id(data: &Path) -> Result<StoreId, StoreError> {
     Ok(read_identity(data)?.0)
 }
 
+/// The cluster that a store has served; `None` if it never served.
+pub(crate) fn served_cluster(data: &Path) -> Result<Option<ClusterId>, StoreError> {
+    Ok(read_identity(data)?.1.map(|served| served.cluster))
+}
+
 /// A store that this process serves: no other process can until it is dropped.
 pub(crate) struct Store {
     pub(crate) id: StoreId,
     pub(crate) engine: Arc<dyn Engine>,
     /// Whether the run before ended by draining, or there was none.
     pub(crate) was_clean: bool,
+    /// Whether it served before.
+    pub(crate) has_served: bool,
     serves: Served,
-    has_served: bool,
     data: PathBuf,
     _lock: File,
 }
@@ -288,8 +294,9 @@ fn check_served(data: &Path, served: Served, asked: Served) -> Result<(), StoreE
         let (stored, asked) = (served.cluster, asked.cluster);
         return Err(StoreError::OtherCluster { path, stored, asked });
     }
-    if served.layout != asked.layout {
-        let (stored, asked) = (served.layout, asked.layout);
+    if let (Some(stored), Some(asked)) = (served.layout, asked.layout)
+        && stored != asked
+    {
         return Err(StoreError::OtherLayout { path, stored, asked });
     }
     if served.engine != asked.engine {
@@ -336,17 +343,20 @@ fn read_identity(data: &Path) -> Result<(StoreId, Option<Served>), StoreError> {
     })?;
     let served = match (&identity.cluster, &identity.layout, identity.engine) {
         (None, None, None) => None,
-        (Some(cluster), Some(layout), Some(engine)) => {
+        (Some(cluster), layout, Some(engine)) => {
             let cluster = u64::from_str_radix(cluster, 16).map_err(|_| {
                 bad(format!("cluster is {cluster}; allowed are 16 hexadecimal digits"))
             })?;
-            let layout = u128::from_str_radix(layout, 16).map_err(|_| {
-                bad(format!("layout is {layout}; allowed are 32 hexadecimal digits"))
-            })?;
-            Some(Served { cluster: ClusterId(cluster), layout: LayoutHash(layout), engine })
+            let layout = layout.as_ref().map(|layout| {
+                u128::from_str_radix(layout, 16).map(LayoutHash).map_err(|_| {
+                    bad(format!("layout is {layout}; allowed are 32 hexadecimal digits"))
+                })
+            });
+            let layout = layout.transpose()?;
+            Some(Served { cluster: ClusterId(cluster), layout, engine })
         }
         (_, _, _) => {
-            return Err(bad("cluster, layout and engine come together or not at all".to_owned()));
+            return Err(bad("cluster and engine come together or not at all".to_owned()));
         }
     };
     Ok((StoreId { id, name: identity.name }, served))
@@ -359,7 +369,7 @@ fn write_identity(data: &Path, store: &StoreId, served: Option<Served>) -> Resul
         id: store.id.to_string(),
         name: store.name.clone(),
         cluster: served.map(|served| served.cluster.to_string()),
-        layout: served.map(|served| served.layout.to_string()),
+        layout: served.and_then(|served| served.layout).map(|layout| layout.to_string()),
         engine: served.map(|served| served.engine),
     };
     let text = toml::to_string(&identity)
@@ -371,8 +381,9 @@ fn write_identity(data: &Path, store: &StoreId, served: Option<Served>) -> Resul
 mod tests {
     use super::*;
 
-    const HOME: Served =
-        Served { cluster: ClusterId(7), layout: LayoutHash(0x1a), engine: EngineKind::Sled };
+    const HOME: Served = Served { cluster: ClusterId(7), layout: FIRST, engine: EngineKind::Sled };
+    const FIRST: Option<LayoutHash> = Some(LayoutHash(0x1a));
+    const EDITED: Option<LayoutHash> = Some(LayoutHash(0x2b));
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().expect("a folder")
@@ -454,12 +465,15 @@ mod tests {
         let folder = folder();
         format_store(folder.path(), "n1").expect("a store");
         drop(open(folder.path(), HOME).expect("its first layout"));
-        let edited = LayoutHash(0x2b);
-        let said = refused(open(folder.path(), Served { layout: edited, ..HOME }));
-        for part in [&HOME.layout.to_string(), &edited.to_string(), "the file was edited"] {
+        let said = refused(open(folder.path(), Served { layout: EDITED, ..HOME }));
+        let hash = |layout: Option<LayoutHash>| layout.expect("a layout").to_string();
+        for part in [&hash(FIRST), &hash(EDITED), "the file was edited"] {
             assert!(said.contains(part), "{part} is missing in: {said}");
         }
-        open(folder.path(), HOME).expect("its own layout still");
+        drop(open(folder.path(), HOME).expect("its own layout still"));
+        let joined = Served { layout: None, ..HOME };
+        drop(open(folder.path(), joined).expect("a file is not needed any more"));
+        assert!(refused(open(folder.path(), Served { layout: EDITED, ..HOME })).contains("edited"));
     }
 
     #[test]
@@ -467,7 +481,7 @@ mod tests {
         let folder = folder();
         format_store(folder.path(), "n1").expect("a store");
         drop(Store::open(folder.path(), HOME, 1).expect("a start that fails later"));
-        let corrected = Served { layout: LayoutHash(0x2b), ..HOME };
+        let corrected = Served { layout: EDITED, ..HOME };
         drop(open(folder.path(), corrected).expect("nothing was noted"));
         assert!(refused(open(folder.path(), HOME)).contains("the file was edited"));
     }

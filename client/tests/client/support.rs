@@ -8,13 +8,15 @@ use std::{
 
 use cartwheel_client::{
     Identity, Limits, NodeService, Overloaded, Server,
-    service::{BucketEntry, Directory, Seat, Status},
+    members::{Members, NewWish, Outlook, StageError},
+    service::{BucketEntry, Directory, RequestError, Seat, Status},
 };
 use cartwheel_protocol::{
     Message,
     format::Formats,
     id::{ClusterId, NodeId},
     layout::LayoutHash,
+    membership::MemberMessage,
     request::{Request, Response},
 };
 use tokio::{net::TcpListener, sync::Notify};
@@ -39,6 +41,7 @@ pub(crate) struct Node {
     pub(crate) acts: Mutex<VecDeque<Act>>,
     pub(crate) asked: Mutex<Vec<Request>>,
     pub(crate) delivered: Mutex<Vec<(NodeId, Message)>>,
+    pub(crate) gossip: Mutex<Vec<(NodeId, MemberMessage)>>,
     pub(crate) refuses_batches: Mutex<bool>,
     pub(crate) directory: Mutex<Option<Directory>>,
     /// How many requests were held until the test said so.
@@ -76,6 +79,28 @@ impl NodeService for Node {
         }
         self.delivered.lock().unwrap().extend(messages.into_iter().map(|m| (from, m)));
         Ok(())
+    }
+
+    fn greeted(&self, _: NodeId, _: &str) {}
+
+    fn gossip(&self, from: NodeId, message: MemberMessage) -> Result<(), Overloaded> {
+        if *self.refuses_batches.lock().unwrap() {
+            return Err(Overloaded);
+        }
+        self.gossip.lock().unwrap().push((from, message));
+        Ok(())
+    }
+
+    fn refuses(&self) -> Option<RequestError> {
+        None
+    }
+
+    async fn members(&self) -> Members {
+        Members::default()
+    }
+
+    async fn stage(&self, _: Vec<NewWish>, _: bool) -> Result<Outlook, StageError> {
+        Err(StageError::NoView)
     }
 
     fn directory(&self) -> Option<Directory> {

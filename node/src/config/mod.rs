@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use cartwheel_protocol::format::Formats;
+use cartwheel_protocol::layout::Member;
 use cartwheel_protocol::rules::{Mutant, NoMutants, Rules};
 use cartwheel_protocol::{Config as CoreConfig, id::ClusterId};
 use serde::{Deserialize, Serialize};
@@ -24,12 +25,26 @@ pub use self::cluster_file::{ClusterFile, member_line, parse_node_id};
 pub struct NodeConfig {
     /// The folder of the formatted store.
     pub data: PathBuf,
-    /// The cluster file: members, buckets, partitions.
+    /// The name under which a store is made in `data` if there is none, also after its disk was lost. Without it a
+    /// folder without a store is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The cluster file: the first layout's members, buckets, partitions. Of no effect once the store has a view.
     pub cluster: PathBuf,
+    /// Addresses of nodes of the cluster, `host:port`: a node with a new store learns from them what there is.
+    /// Without a seed and without a cluster file it forms a cluster of its own.
+    pub seed: Vec<String>,
+    /// Whether the node becomes a member by itself. In place of a member of its name it does once that one is
+    /// suspected.
+    pub join: bool,
+    /// The zone in which it joins.
+    pub zone: String,
+    /// The weight with which it joins: 1 to 1,000,000.
+    pub weight: u32,
     /// Where peers and clients connect. Port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// The address under which others reach this node, `host:port`. It must be the one in the cluster file,
-    /// which is what others dial; without it that one is taken as it is.
+    /// The address under which others reach this node, `host:port`; without it the one that the layout or the
+    /// cluster file lists, else where it listens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise: Option<String>,
     /// Where `/metrics` and `/health` are answered; nowhere without it.
@@ -47,6 +62,10 @@ pub struct NodeConfig {
     pub fallback_after_ms: u32,
     /// The longest that any request may take, in milliseconds: 1 to 600,000.
     pub max_timeout_ms: u32,
+    /// How often the node gossips, in milliseconds: 10 to 60,000.
+    pub gossip_every_ms: u32,
+    /// After how many periods of gossip without a heartbeat a node is suspected: 2 to 1,000.
+    pub suspect_after: u32,
     /// The time between two passes over the hints, in milliseconds: 1 to 3,600,000.
     pub handoff_every_ms: u32,
     /// How many hints are handed over in one step: 1 to 4,096.
@@ -151,7 +170,12 @@ impl Default for NodeConfig {
         let cores = std::thread::available_parallelism().map_or(2, usize::from) as u16;
         Self {
             data: PathBuf::new(),
+            name: None,
             cluster: PathBuf::new(),
+            seed: Vec::new(),
+            join: false,
+            zone: "z1".to_owned(),
+            weight: 1,
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             advertise: None,
             http: None,
@@ -161,6 +185,8 @@ impl Default for NodeConfig {
             cache_mib: 128,
             fallback_after_ms: core.fallback_after_ms,
             max_timeout_ms: core.max_timeout_ms,
+            gossip_every_ms: 1_000,
+            suspect_after: 10,
             handoff_every_ms: core.handoff_every_ms,
             handoff_page: core.handoff_page,
             connections: 4_096,
@@ -225,7 +251,12 @@ impl NodeConfig {
     pub fn field_names() -> Vec<&'static str> {
         vec![
             "data",
+            "name",
             "cluster",
+            "seed",
+            "join",
+            "zone",
+            "weight",
             "listen",
             "advertise",
             "http",
@@ -235,6 +266,8 @@ impl NodeConfig {
             "cache_mib",
             "fallback_after_ms",
             "max_timeout_ms",
+            "gossip_every_ms",
+            "suspect_after",
             "handoff_every_ms",
             "handoff_page",
             "connections",
@@ -257,7 +290,10 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 15] = [
+        let ranges: [(&str, u64, u64, u64); 18] = [
+            ("weight", self.weight.into(), 1, Member::MAX_WEIGHT.into()),
+            ("gossip_every_ms", self.gossip_every_ms.into(), 10, 60_000),
+            ("suspect_after", self.suspect_after.into(), 2, 1_000),
             ("shards", self.shards.into(), 1, 64),
             ("io_threads", self.io_threads.into(), 1, 64),
             ("cache_mib", self.cache_mib, 1, 1 << 20),
@@ -279,10 +315,29 @@ impl NodeConfig {
                 return Err(ConfigError::field(field, value, format!("{least} to {most}")));
             }
         }
+        self.check_joining()?;
         self.formats()?;
         self.rules()?;
         if cfg!(not(target_os = "linux")) && self.die_with_parent {
             return Err(ConfigError::field("die_with_parent", true, "false on this system"));
+        }
+        Ok(())
+    }
+
+    fn check_joining(&self) -> Result<(), ConfigError> {
+        for seed in &self.seed {
+            if !is_address(seed) {
+                return Err(ConfigError::field("seed", seed, "host:port"));
+            }
+        }
+        if let Some(address) = self.advertise.as_ref().filter(|address| !is_address(address)) {
+            return Err(ConfigError::field("advertise", address, "host:port"));
+        }
+        if self.join && self.seed.is_empty() {
+            return Err(ConfigError::field("join", true, "false without a seed"));
+        }
+        if !(1..=64).contains(&self.zone.len()) {
+            return Err(ConfigError::field("zone", &self.zone, "1 to 64 bytes"));
         }
         Ok(())
     }
@@ -339,6 +394,11 @@ impl fmt::Display for EngineKind {
     }
 }
 
+fn is_address(text: &str) -> bool {
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    port.is_some() && text.len() <= 255
+}
+
 /// The TOML table in a file.
 fn read_table(path: &Path) -> Result<toml::Table, ConfigError> {
     let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
@@ -384,6 +444,7 @@ mod tests {
     #[test]
     fn the_names_of_the_fields_are_those_of_the_type() {
         let all = NodeConfig {
+            name: Some(String::new()),
             advertise: Some(String::new()),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
             speak_version: Some(1),
@@ -426,6 +487,14 @@ mod tests {
         assert!(said.contains("engine is \"rocks\"") && said.contains("sled"), "{said}");
         let said = refused("shards = \"two\"");
         assert!(said.contains("shards is \"two\"") && said.contains("u16"), "{said}");
+    }
+
+    #[test]
+    fn seeds_are_addresses_and_joining_needs_one() {
+        assert_eq!(refused("seed = [\"n1\"]"), "seed is n1; allowed is host:port");
+        assert_eq!(refused("join = true"), "join is true; allowed is false without a seed");
+        let config = parse("join = true\nseed = [\"a:1\", \"b:2\"]").expect("it is allowed");
+        assert_eq!((config.join, config.seed.len()), (true, 2));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use cartwheel_protocol::id::NodeId;
 use cartwheel_protocol::request::{Operation, Request, Response};
-use cartwheel_protocol::{Effect, Fact, Input, Message, Replica, Ticket};
+use cartwheel_protocol::{Effect, Fact, Input, Message, Replica, Ticket, Timer};
 use tokio::sync::oneshot;
 
 pub(crate) use self::inbox::{Delivery, Inbox, Outlet, Refused, inbox};
@@ -53,6 +53,12 @@ pub(crate) struct ShardStatus {
     pub(crate) unsynced: AtomicUsize,
     /// The shard's newest step.
     pub(crate) step: AtomicU64,
+    /// Partitions that it still has to catch up with.
+    pub(crate) catching_up: AtomicUsize,
+    /// How many passes over what it holds for others it has ended.
+    pub(crate) passes: AtomicU64,
+    /// How many hints it handed over in the last of them.
+    pub(crate) handed_over: AtomicU64,
 }
 
 /// What a shard is made of.
@@ -66,6 +72,8 @@ pub(crate) struct Parts<O> {
     pub(crate) watermarks: Arc<Watermarks>,
     pub(crate) commits: CommitSender,
     pub(crate) outbound: O,
+    /// The pause after which the hand-off timer is set at the end of a pass; within one it is shorter.
+    pub(crate) pass_ends_ms: u32,
     pub(crate) status: Arc<ShardStatus>,
     pub(crate) metrics: ShardMetrics,
 }
@@ -83,6 +91,8 @@ pub(crate) struct Shard<O> {
     /// The steps of this turn.
     commits: Vec<Commit>,
     effects: Vec<Effect>,
+    /// How many hints this pass of the hand-off has handed over.
+    handed_over: u64,
     /// The time at which the turn began.
     now: Instant,
 }
@@ -111,6 +121,7 @@ impl<O: Outbound> Shard<O> {
             tickets: VecDeque::new(),
             commits: Vec::new(),
             effects: Vec::new(),
+            handed_over: 0,
             now: Instant::now(),
         }
     }
@@ -211,8 +222,12 @@ impl<O: Outbound> Shard<O> {
 
     /// One input, one step, one batch.
     fn step(&mut self, input: Input) {
+        let hands_off = matches!(input, Input::Timeout(Timer::Handoff));
         let mut effects = std::mem::take(&mut self.effects);
         self.parts.replica.step(&mut self.parts.storage, input, &mut effects);
+        if hands_off {
+            self.count_hints(&effects);
+        }
         let mut barrier = false;
         for effect in effects.drain(..) {
             match effect {
@@ -230,6 +245,29 @@ impl<O: Outbound> Shard<O> {
         self.effects = effects;
         if barrier || self.parts.storage.wrote() {
             self.commits.push(self.parts.storage.end_step());
+        }
+    }
+
+    /// Counts what a page of the hand-off sent, and the pass if it ends: nothing but hints is sent in such a step.
+    fn count_hints(&mut self, effects: &[Effect]) {
+        let is_hint = |effect: &&Effect| matches!(effect, Effect::Send { .. });
+        self.handed_over += effects.iter().filter(is_hint).count() as u64;
+        let ends_pass = |effect: &Effect| match effect {
+            Effect::SetTimer { timer: Timer::Handoff, after_ms } => {
+                *after_ms >= self.parts.pass_ends_ms
+            }
+            Effect::SetTimer { .. }
+            | Effect::Reply { .. }
+            | Effect::Send { .. }
+            | Effect::Sync(_)
+            | Effect::CancelTimer(_)
+            | Effect::Report(_) => false,
+        };
+        if effects.iter().any(ends_pass) {
+            let status = &self.parts.status;
+            status.handed_over.store(std::mem::take(&mut self.handed_over), Ordering::Relaxed);
+            // Whoever sees the pass sees what it handed over.
+            status.passes.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -256,6 +294,7 @@ impl<O: Outbound> Shard<O> {
         self.parts.metrics.turn(inputs);
         let status = &self.parts.status;
         status.pending.store(self.parts.replica.pending(), Ordering::Relaxed);
+        status.catching_up.store(self.parts.replica.catching_up(), Ordering::Relaxed);
         status.unsynced.store(self.tickets.len(), Ordering::Relaxed);
         status.step.store(self.parts.storage.step() - 1, Ordering::Relaxed);
         Turn::GoOn

@@ -82,6 +82,7 @@ impl One {
             watermarks,
             commits: committer.sender(),
             outbound: left.clone(),
+            pass_ends_ms: 500,
             status: Arc::default(),
             metrics: ShardMetrics::new(),
         });

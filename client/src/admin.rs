@@ -1,0 +1,429 @@
+//! What operators do through the client: look at the members, stage wishes, follow them, wait until all is quiet.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use cartwheel_protocol::id::NodeId;
+use tokio::time::sleep;
+
+use crate::{
+    client::Client,
+    error::Error,
+    members::{Fate, Members, NewWish, Outlook, RowSeen, StageError, Standing},
+};
+
+/// The pause between two looks at the cluster.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// So many passes over what a shard holds for others must end after everything else is quiet, the last without
+/// a hint: the first of them may have begun before.
+const QUIET_PASSES: u64 = 2;
+
+/// What one node of the cluster says of it.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The node, as the others know it.
+    pub row: RowSeen,
+    /// What it says; or why it says nothing.
+    pub says: Result<Members, String>,
+}
+
+/// How far a wish is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// The asked node does not know of it: it has not heard of it yet, or there was nothing to do.
+    Unknown,
+    /// It waits, and why.
+    Staged(String),
+    /// The cluster changes to the layout that carries it out.
+    UnderWay {
+        /// That layout's number.
+        next: u64,
+        /// How many nodes have caught up.
+        caught_up: usize,
+        /// How many have to.
+        must: usize,
+    },
+    /// The layout is there; these former members hand off what they hold.
+    Draining(Vec<NodeId>),
+    /// It is done.
+    Done {
+        /// The number of the layout now.
+        layout: u64,
+    },
+}
+
+/// What is waited for until the cluster is quiet, in sentences.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not quiet within {within:?}: {}", waits_for.join("; "))]
+pub struct NotQuiet {
+    /// How long was waited.
+    pub within: Duration,
+    /// What for.
+    pub waits_for: Vec<String>,
+}
+
+impl Client {
+    /// How the cluster is, as the first node that answers knows it. A node that was removed or knows nothing yet
+    /// is asked last.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if none answers.
+    pub async fn members(&self, within: Duration) -> Result<Members, Error> {
+        let deadline = Instant::now() + within;
+        let mut second = Err(Error::Unreachable("no node is known".into()));
+        for address in self.addresses() {
+            match self.members_at(&address, left(deadline)).await {
+                Ok(members) if is_in(members.standing) => return Ok(members),
+                Ok(members) => second = Ok(members),
+                Err(error) => second = second.or(Err(error)),
+            }
+        }
+        second
+    }
+
+    /// How the cluster is, as the node at this address knows it.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn members_at(&self, address: &str, within: Duration) -> Result<Members, Error> {
+        let asking = async {
+            let connection = self.routes().connection(address).await?;
+            connection.members(within).await.map_err(|closed| closed.to_string())
+        };
+        let said = tokio::time::timeout(within, asking).await;
+        let said = said.unwrap_or_else(|_| Err(format!("no answer within {within:?}")));
+        said.map_err(|why| Error::Unreachable(format!("{address}: {why}")))
+    }
+
+    /// Asks every node that the layouts list, and those that drain, how it is.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no node tells who there is.
+    pub async fn look(&self, within: Duration) -> Result<Vec<Look>, Error> {
+        let deadline = Instant::now() + within;
+        let members = self.members(within).await?;
+        let draining = members.view.map(|view| view.draining).unwrap_or_default();
+        let is_listed = |row: &RowSeen| row.zone.is_some() || draining.contains(&row.node);
+        let rows: Vec<RowSeen> = members.rows.into_iter().filter(is_listed).collect();
+        let asking = rows.into_iter().map(|row| async {
+            let says = self.members_at(&row.address, left(deadline)).await;
+            let says = says.map_err(|error| error.to_string());
+            let says = says.and_then(|members| {
+                let answers = NodeId(members.node);
+                let is_it = members.node == row.node;
+                if is_it { Ok(members) } else { Err(format!("{answers} answers there")) }
+            });
+            Look { row, says }
+        });
+        Ok(futures::future::join_all(asking).await)
+    }
+
+    /// Stages wishes through the first node that takes them: all or none. Tells what they do to the layout,
+    /// together with those that wait already. With `only_plan` nothing is staged.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no node answers: then they may be staged. Inside, why they were refused.
+    pub async fn stage(
+        &self,
+        wishes: Vec<NewWish>,
+        only_plan: bool,
+        within: Duration,
+    ) -> Result<Result<Outlook, StageError>, Error> {
+        let deadline = Instant::now() + within;
+        let mut last = Err(Error::Unreachable("no node is known".into()));
+        for address in self.addresses() {
+            let within = left(deadline);
+            let asking = async {
+                let connection = self.routes().connection(&address).await?;
+                let staged = connection.stage(wishes.clone(), only_plan, within).await;
+                staged.map_err(|closed| closed.to_string())
+            };
+            let said = tokio::time::timeout(within, asking).await;
+            match said.unwrap_or_else(|_| Err(format!("no answer within {within:?}"))) {
+                Ok(Err(why @ (StageError::NoView | StageError::Removed | StageError::Busy))) => {
+                    last = Ok(Err(why));
+                }
+                Ok(said) => return Ok(said),
+                Err(why) => last = last.or(Err(Error::Unreachable(format!("{address}: {why}")))),
+            }
+        }
+        last
+    }
+
+    /// Waits until the cluster is quiet: one layout everywhere, nothing staged, nobody draining or catching up, no
+    /// request under way, no hint owed. `tell` is given what is waited for whenever that changes.
+    ///
+    /// # Errors
+    /// [`NotQuiet`] when the time is over.
+    pub async fn quiet(
+        &self,
+        within: Duration,
+        mut tell: impl FnMut(&[String]),
+    ) -> Result<(), NotQuiet> {
+        let deadline = Instant::now() + within;
+        let mut passes = BTreeMap::new();
+        let mut told = Vec::new();
+        loop {
+            let waits_for = match self.look(left(deadline).min(Duration::from_secs(5))).await {
+                Ok(looks) => waits_for(&looks, &mut passes),
+                Err(error) => vec![error.to_string()],
+            };
+            if waits_for.is_empty() {
+                return Ok(());
+            }
+            if waits_for != told {
+                tell(&waits_for);
+                told = waits_for;
+            }
+            if left(deadline).is_zero() {
+                return Err(NotQuiet { within, waits_for: told });
+            }
+            sleep(LOOK_EVERY.min(left(deadline))).await;
+        }
+    }
+}
+
+impl Members {
+    /// How far the wish with this id is.
+    pub fn progress(&self, id: u128) -> Progress {
+        let Some(view) = &self.view else { return Progress::Unknown };
+        if let (Some(next), true) = (view.next, view.under_way.contains(&id)) {
+            let must = self.rows.iter().filter(|row| row.must_catch_up);
+            let caught_up = must.clone().filter(|row| row.has_caught_up).count();
+            return Progress::UnderWay { next, caught_up, must: must.count() };
+        }
+        if view.settled.contains(&id) {
+            if !view.draining.is_empty() {
+                return Progress::Draining(view.draining.iter().copied().map(NodeId).collect());
+            }
+            return Progress::Done { layout: view.layout };
+        }
+        match self.staged.iter().find(|wish| wish.id == id) {
+            Some(wish) => Progress::Staged(wish.why.clone()),
+            None => Progress::Unknown,
+        }
+    }
+
+    /// The node of that name or id: among the members first.
+    pub fn node(&self, text: &str) -> Option<&RowSeen> {
+        let named = |row: &&RowSeen| row.name == text && row.status != "removed";
+        let is_listed = |row: &&RowSeen| row.zone.is_some();
+        let by_name = self.rows.iter().filter(named).find(is_listed);
+        by_name.or_else(|| self.rows.iter().find(named)).or_else(|| {
+            let id = crate::values::parse_node_id(text)?;
+            self.rows.iter().find(|row| row.node == id.0)
+        })
+    }
+}
+
+fn is_in(standing: Standing) -> bool {
+    matches!(standing, Standing::Member | Standing::Draining)
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// What is waited for. `passes` remembers, for each shard, how many passes it had ended when everything else was
+/// quiet for the first time.
+fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<String> {
+    let mut waits = Vec::new();
+    let mut views: Vec<&str> = Vec::new();
+    for Look { row, says } in looks {
+        let name = &row.name;
+        let members = match says {
+            Ok(members) => members,
+            Err(why) => {
+                waits.push(format!("{name} does not answer ({why})"));
+                continue;
+            }
+        };
+        let Some(view) = &members.view else {
+            waits.push(format!("{name} has no view"));
+            continue;
+        };
+        views.push(&view.id);
+        if let Some(next) = view.next {
+            let must = members.rows.iter().filter(|row| row.must_catch_up).count();
+            let has = members.rows.iter().filter(|row| row.has_caught_up).count();
+            waits.push(format!("change to layout {next}: {has} of {must} nodes have caught up"));
+        }
+        for node in &view.draining {
+            waits.push(format!("{} drains", name_of(members, *node)));
+        }
+        for wish in members.staged.iter().filter(|wish| wish.fate != Fate::Done) {
+            waits.push(format!("staged: {} ({})", wish.text, wish.why));
+        }
+        let own = members.rows.iter().find(|row| row.node == members.node);
+        if own.is_some_and(|own| own.view.as_ref() != Some(&view.id)) {
+            waits.push(format!("a shard of {name} does not go by {} yet", view.id));
+        }
+        let sum = |of: fn(&crate::members::ShardSeen) -> u64| -> u64 {
+            members.shards.iter().map(of).sum()
+        };
+        let (pending, catching_up) = (sum(|shard| shard.pending), sum(|shard| shard.catching_up));
+        if pending > 0 {
+            waits.push(format!("{name} has {pending} requests under way"));
+        }
+        if catching_up > 0 {
+            waits.push(format!("{name} catches up with {catching_up} partitions"));
+        }
+    }
+    views.sort_unstable();
+    views.dedup();
+    if views.len() > 1 {
+        waits.push(format!("nodes go by {}", views.join(" and ")));
+    }
+    waits.sort_unstable();
+    waits.dedup();
+    if !waits.is_empty() {
+        passes.clear();
+        return waits;
+    }
+    hints(looks, passes)
+}
+
+/// The shards that may hold something for others.
+fn hints(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<String> {
+    let mut waits = Vec::new();
+    for Look { row, says } in looks {
+        let Ok(members) = says else { continue };
+        let mut looks_through = false;
+        let mut hints = 0;
+        for (at, shard) in members.shards.iter().enumerate() {
+            let begun = passes.entry((row.node, at)).or_insert(shard.passes);
+            *begun = shard.passes.min(*begun);
+            hints += shard.handed_over;
+            looks_through |= shard.passes - *begun < QUIET_PASSES;
+        }
+        if hints > 0 {
+            waits.push(format!("{} holds {hints} hints for others", row.name));
+        } else if looks_through {
+            waits.push(format!("{} looks through what it holds", row.name));
+        }
+    }
+    waits
+}
+
+fn name_of(members: &Members, node: u64) -> String {
+    let row = members.rows.iter().find(|row| row.node == node);
+    row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("not known there"),
+            Self::Staged(why) => write!(f, "staged: {why}"),
+            Self::UnderWay { next, caught_up, must } => {
+                write!(f, "changing to layout {next}: {caught_up} of {must} nodes have caught up")
+            }
+            Self::Draining(nodes) => {
+                let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                write!(f, "the layout is there; {} still drains", nodes.join(" and "))
+            }
+            Self::Done { layout } => write!(f, "done: layout {layout}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::members::{ShardSeen, ViewSeen};
+
+    fn quiet(node: u64) -> Look {
+        let view = ViewSeen { id: "v3".into(), layout: 3, ..ViewSeen::default() };
+        let row = RowSeen {
+            node,
+            name: format!("n{node}"),
+            zone: Some("z1".into()),
+            view: Some("v3".into()),
+            ..RowSeen::default()
+        };
+        let says = Members {
+            node,
+            standing: Standing::Member,
+            view: Some(view),
+            rows: vec![row.clone()],
+            shards: vec![ShardSeen { passes: 7, ..ShardSeen::default() }; 2],
+            ..Members::default()
+        };
+        Look { row, says: Ok(says) }
+    }
+
+    fn said(look: &mut Look) -> &mut Members {
+        look.says.as_mut().expect("it answers")
+    }
+
+    #[test]
+    fn a_cluster_is_quiet_after_two_passes_without_a_hint() {
+        let mut passes = BTreeMap::new();
+        let mut looks = [quiet(1), quiet(2)];
+        let looks_through = ["n1 looks through what it holds", "n2 looks through what it holds"];
+        assert_eq!(waits_for(&looks, &mut passes), looks_through);
+        for look in &mut looks {
+            said(look).shards.iter_mut().for_each(|shard| shard.passes += QUIET_PASSES);
+        }
+        said(&mut looks[1]).shards[1].handed_over = 4;
+        assert_eq!(waits_for(&looks, &mut passes), ["n2 holds 4 hints for others"]);
+        said(&mut looks[1]).shards[1].handed_over = 0;
+        assert_eq!(waits_for(&looks, &mut passes), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_thing_that_is_not_quiet_is_named_and_begins_the_passes_again() {
+        type Break = fn(&mut Look);
+        let cases: [(Break, &str); 7] = [
+            (|look| look.says = Err("gone".into()), "n1 does not answer (gone)"),
+            (|look| said(look).view = None, "n1 has no view"),
+            (|look| said(look).shards[0].pending = 2, "n1 has 2 requests under way"),
+            (|look| said(look).shards[1].catching_up = 9, "n1 catches up with 9 partitions"),
+            (|look| said(look).view.as_mut().expect("a view").draining.push(7), "n7 drains"),
+            (
+                |look| said(look).view.as_mut().expect("a view").next = Some(4),
+                "change to layout 4: 0 of 0 nodes have caught up",
+            ),
+            (|look| said(look).rows[0].view = None, "a shard of n1 does not go by v3 yet"),
+        ];
+        for (spoil, expected) in cases {
+            let mut passes = BTreeMap::from([((1, 0), 0), ((1, 1), 0)]);
+            assert!(waits_for(&[quiet(1)], &mut passes).is_empty(), "it is quiet before");
+            let mut look = quiet(1);
+            spoil(&mut look);
+            assert_eq!(waits_for(&[look], &mut passes), [expected]);
+            assert!(passes.is_empty());
+        }
+        let mut other = quiet(2);
+        said(&mut other).view.as_mut().expect("a view").id = "v2".into();
+        said(&mut other).rows[0].view = Some("v2".into());
+        let waits = waits_for(&[quiet(1), other], &mut BTreeMap::new());
+        assert_eq!(waits, ["nodes go by v2 and v3"]);
+    }
+
+    #[test]
+    fn a_wish_is_staged_then_under_way_then_drained_then_done() {
+        let mut look = quiet(1);
+        let members = said(&mut look);
+        assert_eq!(members.progress(5), Progress::Unknown);
+        members.staged.push(crate::members::StagedWish {
+            id: 5,
+            why: "is carried out next".into(),
+            ..Default::default()
+        });
+        assert_eq!(members.progress(5), Progress::Staged("is carried out next".into()));
+        let view = members.view.as_mut().expect("a view");
+        (view.next, view.under_way, view.settled) = (Some(4), vec![5], vec![5]);
+        members.rows[0].must_catch_up = true;
+        let under_way = Progress::UnderWay { next: 4, caught_up: 0, must: 1 };
+        assert_eq!(members.progress(5), under_way);
+        let view = members.view.as_mut().expect("a view");
+        (view.next, view.under_way, view.draining) = (None, vec![], vec![7]);
+        assert_eq!(members.progress(5), Progress::Draining(vec![NodeId(7)]));
+        members.view.as_mut().expect("a view").draining.clear();
+        assert_eq!(members.progress(5), Progress::Done { layout: 3 });
+    }
+}

@@ -1,0 +1,90 @@
+//! Whom this node dials: those whose addresses membership knows, its seeds, and whoever dialled it.
+//!
+//! A node that is no member yet, or comes back from another address, is in no layout and in no gossip under that
+//! address. It says it when it dials; without dialling it back it could not be answered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cartwheel_client::{Dropped, TcpPeers};
+use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::membership::MemberMessage;
+use metrics::{Counter, counter};
+use tokio::runtime::Handle;
+
+use crate::metrics::dropped;
+
+/// So many nodes that only said so themselves are dialled at most.
+const GREETED_AT_MOST: usize = 256;
+
+/// The ways to other nodes.
+pub(crate) struct Peers {
+    me: NodeId,
+    transport: Arc<TcpPeers>,
+    /// Where the transport's tasks run.
+    runtime: Handle,
+    seeds: BTreeMap<NodeId, Arc<str>>,
+    greeted: BTreeMap<NodeId, Arc<str>>,
+    /// Who is dialled now.
+    dialled: BTreeMap<NodeId, Arc<str>>,
+    sent: Counter,
+    dropped: Counter,
+}
+
+impl Peers {
+    /// For use within a tokio runtime, which will run the connections.
+    pub(crate) fn new(me: NodeId, transport: Arc<TcpPeers>) -> Self {
+        Self {
+            me,
+            transport,
+            runtime: Handle::current(),
+            seeds: BTreeMap::new(),
+            greeted: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            sent: counter!("cartwheel_gossip_sent_total"),
+            dropped: dropped("peer-gossip"),
+        }
+    }
+
+    /// Sends at most once. What is dropped membership takes for lost on the way.
+    pub(crate) fn send(&self, to: NodeId, message: &MemberMessage) {
+        let sent: Result<(), Dropped> = self.transport.gossip(to, message);
+        if sent.is_ok() { self.sent.increment(1) } else { self.dropped.increment(1) }
+    }
+
+    /// A node has dialled this one; whether that is news.
+    pub(crate) fn greeted(&mut self, node: NodeId, address: Arc<str>) -> bool {
+        let is_known = self.dialled.get(&node) == Some(&address);
+        let has_room = self.greeted.len() < GREETED_AT_MOST || self.greeted.contains_key(&node);
+        if node == self.me || is_known || !has_room || address.is_empty() {
+            return false;
+        }
+        self.greeted.insert(node, address);
+        true
+    }
+
+    /// A node answers at a seed's address; whether that is news.
+    pub(crate) fn seed(&mut self, node: NodeId, address: Arc<str>) -> bool {
+        node != self.me && self.seeds.insert(node, address.clone()) != Some(address)
+    }
+
+    /// The connection to a node is lost; whether it is dialled elsewhere now, or not at all: what it said of itself
+    /// counts no more.
+    pub(crate) fn closed(&mut self, node: NodeId) -> bool {
+        self.greeted.remove(&node).is_some()
+    }
+
+    /// Dials these, and those that membership does not know.
+    pub(crate) fn dial(&mut self, known: BTreeMap<NodeId, Arc<str>>) {
+        let mut all = self.seeds.clone();
+        all.extend(known);
+        // What a node says itself is newer than what others remember of it.
+        all.extend(self.greeted.iter().map(|(node, address)| (*node, address.clone())));
+        all.remove(&self.me);
+        if all != self.dialled {
+            let _within = self.runtime.enter();
+            self.transport.set_peers(all.iter().map(|(node, address)| (*node, address.clone())));
+            self.dialled = all;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What others are shown of the node's membership.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cartwheel_client::members::{
+    Members, Outlook, RowSeen, ShardSeen, Standing, ViewSeen, ZoneRange,
+};
+use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::layout::Member;
+use cartwheel_protocol::membership::{Membership, Row, Status};
+use cartwheel_protocol::view::View;
+
+use crate::shard::ShardStatus;
+
+/// What services and pages go by.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    /// The view that the shards have been given; nothing before there is one.
+    pub(crate) view: Option<Arc<View>>,
+    /// Where this node stands.
+    pub(crate) standing: Standing,
+    /// The peers that it suspects, sorted.
+    pub(crate) suspected: Vec<NodeId>,
+}
+
+impl Seen {
+    pub(crate) fn new(me: NodeId, membership: &Membership) -> Self {
+        let view = membership.view().cloned();
+        let row = membership.rows().find(|row| row.node == me);
+        let is_removed = row.is_some_and(|row| row.status == Status::Removed);
+        let standing = match &view {
+            None => Standing::NoView,
+            Some(view) if view.is_member(me) => Standing::Member,
+            Some(view) if view.lists(me) => Standing::Draining,
+            Some(_) if is_removed => Standing::Removed,
+            Some(_) => Standing::Joining,
+        };
+        Self { view, standing, suspected: membership.suspected() }
+    }
+}
+
+/// All that is known of the cluster.
+pub(super) fn members(
+    me: NodeId,
+    name: &str,
+    membership: &Membership,
+    shards: &[Arc<ShardStatus>],
+) -> Members {
+    let Seen { view, standing, suspected } = Seen::new(me, membership);
+    let rows = membership.rows().map(|row| row_seen(row, view.as_deref(), &suspected));
+    let staged: Vec<_> = membership.staged().cloned().collect();
+    let outlook = membership.outlook(&staged);
+    Members {
+        node: me.0,
+        name: name.to_owned(),
+        standing,
+        rows: rows.collect(),
+        staged: outlook.map(|outlook| Outlook::new(&outlook).wishes).unwrap_or_default(),
+        shards: shards.iter().map(|shard| shard_seen(shard)).collect(),
+        view: view.as_deref().map(view_seen),
+    }
+}
+
+fn row_seen(row: &Row, view: Option<&View>, suspected: &[NodeId]) -> RowSeen {
+    let listed: Option<&Member> = view.and_then(|view| view.member(row.node));
+    let must_catch_up = view.is_some_and(|view| must_catch_up(view, row.node));
+    let has_caught_up = view.is_some_and(|view| row.caught_up >= Some(view.id()));
+    RowSeen {
+        node: row.node.0,
+        name: row.label.1.to_string(),
+        address: row.label.2.to_string(),
+        zone: listed.map(|member| member.zone.to_string()),
+        weight: listed.map(|member| member.weight),
+        status: row.status.to_string(),
+        view: row.view.map(|view| view.to_string()),
+        must_catch_up,
+        has_caught_up: must_catch_up && has_caught_up,
+        is_suspected: suspected.contains(&row.node),
+    }
+}
+
+fn must_catch_up(view: &View, node: NodeId) -> bool {
+    view.next().is_some()
+        && view.layout().sizes().into_iter().any(|n| {
+            view.partitions().iter().any(|partition| view.must_catch_up(node, partition, n))
+        })
+}
+
+fn shard_seen(shard: &ShardStatus) -> ShardSeen {
+    ShardSeen {
+        pending: shard.pending.load(Ordering::Relaxed) as u64,
+        unsynced: shard.unsynced.load(Ordering::Relaxed) as u64,
+        catching_up: shard.catching_up.load(Ordering::Relaxed) as u64,
+        passes: shard.passes.load(Ordering::Acquire),
+        handed_over: shard.handed_over.load(Ordering::Relaxed),
+    }
+}
+
+fn view_seen(view: &View) -> ViewSeen {
+    ViewSeen {
+        id: view.id().to_string(),
+        layout: view.layout().number(),
+        hash: view.layout().hash().0,
+        next: view.next().map(|next| next.number()),
+        under_way: view.change().commands.iter().map(|staged| staged.id).collect(),
+        settled: view.change().settled.to_vec(),
+        draining: view.layout().draining().iter().map(|member| member.id.0).collect(),
+        zones: ZoneRange::of(view.layout()),
+    }
+}
