@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    Choice, Evidence, Glimpse, MemberEffect, MemberEffects, MemberMessage, MemberTimer, Membership,
+    Brief, Choice, Evidence, MemberEffect, MemberEffects, MemberMessage, MemberTimer, Membership,
     Row, SEED_EVERY, Staged, Status, wishes,
 };
 use crate::{id::NodeId, view::ViewId};
@@ -30,36 +30,39 @@ impl Membership {
     fn partners(&self) -> Vec<NodeId> {
         let heartbeat = self.roster.row(self.me).map_or(0, |row| row.heartbeat);
         let seeds = self.seeds.iter().copied();
-        if (heartbeat % SEED_EVERY == 0 || self.view.is_none()) && !self.seeds.is_empty() {
+        if (heartbeat.is_multiple_of(SEED_EVERY) || self.view.is_none()) && !self.seeds.is_empty() {
             return seeds.collect();
         }
         let is_partner = |row: &&Row| row.node != self.me && row.status != Status::Removed;
         self.roster.rows().filter(is_partner).map(|row| row.node).collect()
     }
 
-    pub(super) fn gossip_with(&mut self, number: u64, effects: &mut MemberEffects) {
+    pub(super) fn gossip_with(&self, number: u64, effects: &mut MemberEffects) {
         let partners = self.partners();
         let Some(to) = partners.get(number as usize).copied() else { return };
         if self.view.is_none() {
             effects.push(MemberEffect::Send { to, message: MemberMessage::AskView });
         }
-        let (glimpses, staged) = (self.roster.glimpses(), self.staged.keys().copied().collect());
-        let message = MemberMessage::Gossip { glimpses, staged, view: self.view_id() };
+        let message = MemberMessage::Gossip { brief: self.brief(), view: self.view_id() };
         effects.push(MemberEffect::Send { to, message });
     }
 
-    /// Tells what the other lacks, and asks for what it knows.
+    /// What this node knows, in brief.
+    pub(super) fn brief(&self) -> Brief {
+        Brief { glimpses: self.roster.glimpses(), staged: self.staged.keys().copied().collect() }
+    }
+
+    /// Tells what the other lacks, and with `wants` asks for what this node lacks.
     pub(super) fn answer_gossip(
         &self,
         to: NodeId,
-        glimpses: &[Glimpse],
-        theirs: &[u128],
-        wants: Option<(Arc<[Glimpse]>, Arc<[u128]>)>,
+        theirs: &Brief,
+        wants: Option<Brief>,
         effects: &mut MemberEffects,
     ) {
-        let rows = self.roster.lacked_by(glimpses);
-        let staged =
-            self.staged.values().filter(|staged| theirs.binary_search(&staged.id).is_err());
+        let rows = self.roster.lacked_by(&theirs.glimpses);
+        let lacks = |staged: &&Staged| theirs.staged.binary_search(&staged.id).is_err();
+        let staged = self.staged.values().filter(lacks);
         let staged: Arc<[Staged]> = staged.cloned().collect();
         if rows.is_empty() && staged.is_empty() && wants.is_none() {
             return;

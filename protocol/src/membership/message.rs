@@ -60,15 +60,22 @@ pub enum Decree {
     Finish,
 }
 
+/// What a node knows, in brief.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Brief {
+    /// Every node that it knows of, ascending.
+    pub glimpses: Arc<[Glimpse]>,
+    /// The ids of the staged wishes that it knows, ascending.
+    pub staged: Arc<[u128]>,
+}
+
 /// What nodes send each other. Any may be lost, delayed or duplicated.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum MemberMessage {
     /// What I know, in brief.
     Gossip {
-        /// Every node that I know of.
-        glimpses: Arc<[Glimpse]>,
-        /// The ids of the staged wishes that I know, ascending.
-        staged: Arc<[u128]>,
+        /// What I know.
+        brief: Brief,
         /// The view that I go by; nothing if I have none.
         view: Option<ViewId>,
     },
@@ -79,7 +86,7 @@ pub enum MemberMessage {
         /// Staged wishes that the other did not name.
         staged: Arc<[Staged]>,
         /// What I know in brief, once: the answer carries what I lack.
-        wants: Option<(Arc<[Glimpse]>, Arc<[u128]>)>,
+        wants: Option<Brief>,
     },
     /// Which view do you go by?
     AskView,
@@ -274,7 +281,7 @@ impl fmt::Display for Decree {
 impl fmt::Display for MemberMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gossip { glimpses, staged, view } => {
+            Self::Gossip { brief: Brief { glimpses, staged }, view } => {
                 write!(f, "Gossip {} rows, {} staged", glimpses.len(), staged.len())?;
                 view.iter().try_for_each(|view| write!(f, ", {view}"))
             }

@@ -26,7 +26,7 @@ pub use self::{
     change::{Progress, may_finish, outcome, who_must_catch_up},
     detector::{Detector, Evidence},
     message::{
-        Ballot, Choice, Decree, MemberEffect, MemberEffects, MemberInput, MemberMessage,
+        Ballot, Brief, Choice, Decree, MemberEffect, MemberEffects, MemberInput, MemberMessage,
         MemberTicket, MemberTimer, Saved, Staged, Wish,
     },
     roster::{Glimpse, Row, Status},
@@ -226,15 +226,14 @@ impl Membership {
 
     fn message(&mut self, from: NodeId, message: MemberMessage, effects: &mut MemberEffects) {
         match message {
-            MemberMessage::Gossip { glimpses, staged, view } => {
-                let news = Some((self.roster.glimpses(), self.staged.keys().copied().collect()));
-                self.answer_gossip(from, &glimpses, &staged, news, effects);
+            MemberMessage::Gossip { brief, view } => {
+                self.answer_gossip(from, &brief, Some(self.brief()), effects);
                 self.compare_views(from, view, effects);
             }
             MemberMessage::GossipOk { rows, staged, wants } => {
                 self.learn(&rows, &staged, effects);
-                if let Some((glimpses, staged)) = wants {
-                    self.answer_gossip(from, &glimpses, &staged, None, effects);
+                if let Some(brief) = wants {
+                    self.answer_gossip(from, &brief, None, effects);
                 }
                 self.look(effects);
             }

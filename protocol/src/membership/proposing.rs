@@ -202,7 +202,7 @@ impl Membership {
 
     /// Sets the timer of the pause; see [`Membership::look`]. It grows with the attempts that this decree has seen, so
     /// that one has the time that it needs on slow links, and proposers stop outbidding each other.
-    pub(super) fn pause(&mut self, number: u64, effects: &mut MemberEffects) {
+    pub(super) fn pause(&self, number: u64, effects: &mut MemberEffects) {
         let doublings = self.acceptor.promised.round.min(MAX_DOUBLINGS);
         let step_ms = self.config.backoff_ms << doublings;
         let after_ms = step_ms.saturating_mul(1 + number as u32);

@@ -7,12 +7,12 @@ use crate::{
     id::{NodeId, Zone},
     key::Partitions,
     layout::{Command, Layout, Member},
-    membership::{Ballot, Decree, Glimpse, MemberMessage, Row, Saved, Staged, Status, Wish},
+    membership::{Ballot, Brief, Decree, Glimpse, MemberMessage, Row, Saved, Staged, Status, Wish},
     view::{Change, View, ViewId},
 };
 
 pub(super) fn member(id: u64) -> Member {
-    let zone = if id % 2 == 0 { "east" } else { "wëst" };
+    let zone = if id.is_multiple_of(2) { "east" } else { "wëst" };
     Member {
         id: NodeId(id),
         name: "n1".into(),
@@ -101,11 +101,12 @@ pub(super) fn messages() -> Vec<(&'static str, MemberMessage)> {
     ]);
     let glimpses: Arc<[Glimpse]> = rows.iter().map(Row::glimpse).collect();
     let ids: Arc<[u128]> = Arc::from([1, 1 << 100]);
-    let brief =
-        MemberMessage::Gossip { glimpses: glimpses.clone(), staged: ids.clone(), view: Some(at) };
-    let nothing = MemberMessage::Gossip { glimpses: [].into(), staged: [].into(), view: None };
+    let known = Brief { glimpses, staged: ids };
+    let brief = MemberMessage::Gossip { brief: known.clone(), view: Some(at) };
+    let no_brief = Brief { glimpses: [].into(), staged: [].into() };
+    let nothing = MemberMessage::Gossip { brief: no_brief, view: None };
     let staged = every_wish();
-    let wants = Some((glimpses, ids));
+    let wants = Some(known);
     let ballot = Ballot { round: 300, proposer: 0x0303 };
     let decree = Decree::Joint { commands: staged.clone(), withdrawn: Arc::from([3, 2]) };
     let vote = Some((Ballot { round: 2, proposer: 1 }, Decree::Finish));

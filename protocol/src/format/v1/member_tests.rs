@@ -15,6 +15,7 @@ use std::{env, fs};
 use proptest::prelude::*;
 
 use super::{member_samples as samples, *};
+use crate::membership::Brief;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden_bytes/v1_membership.txt");
 
@@ -139,17 +140,19 @@ fn a_view_that_cannot_be_is_refused_and_named() {
 #[test]
 fn gossip_out_of_order_is_refused_and_named() {
     let (_, message) = &samples::messages()[0];
-    let MemberMessage::Gossip { glimpses, staged, view } = message.clone() else {
+    let MemberMessage::Gossip { brief: Brief { glimpses, staged }, view } = message.clone() else {
         unreachable!("the first sample is gossip");
     };
+    let gossip =
+        |glimpses, staged| MemberMessage::Gossip { brief: Brief { glimpses, staged }, view };
     let mut turned = glimpses.to_vec();
     turned.reverse();
-    let message = MemberMessage::Gossip { glimpses: turned.into(), staged: staged.clone(), view };
+    let message = gossip(turned.into(), staged.clone());
     let bytes = encode_member_message(&message);
     assert!(reason(decode_member_message(&bytes)).contains("the nodes that gossip tells of"));
     let mut turned = staged.to_vec();
     turned.reverse();
-    let message = MemberMessage::Gossip { glimpses, staged: turned.into(), view };
+    let message = gossip(glimpses, turned.into());
     let bytes = encode_member_message(&message);
     assert!(reason(decode_member_message(&bytes)).contains("ids of staged wishes"));
 }

@@ -14,17 +14,16 @@ use super::{
 use crate::{
     id::NodeId,
     membership::{
-        Glimpse as LiveGlimpse, MemberMessage as LiveMessage, Row as LiveRow, Saved as LiveSaved,
-        Staged as LiveStaged, Status as LiveStatus,
+        Brief as LiveBrief, Glimpse as LiveGlimpse, MemberMessage as LiveMessage, Row as LiveRow,
+        Saved as LiveSaved, Staged as LiveStaged, Status as LiveStatus,
     },
 };
 
-/// `G` is the mirror of a list of glimpses, `V` that of a view: other types when written and when read.
+/// `G` is the mirror of a brief, `V` that of a view: other types when written and when read.
 #[derive(Deserialize, Serialize)]
 pub(super) enum MemberMessage<'a, G, V> {
     Gossip {
-        glimpses: G,
-        staged: Vec<Id128>,
+        brief: G,
         view: Option<ViewId>,
     },
     GossipOk {
@@ -32,7 +31,7 @@ pub(super) enum MemberMessage<'a, G, V> {
         rows: Vec<Row<'a>>,
         #[serde(borrow)]
         staged: Vec<Staged<'a>>,
-        wants: Option<(G, Vec<Id128>)>,
+        wants: Option<G>,
     },
     AskView,
     View(V),
@@ -43,7 +42,13 @@ pub(super) enum MemberMessage<'a, G, V> {
     Rejected(ViewId, Ballot),
 }
 
-pub(super) type DecodedMessage<'a> = MemberMessage<'a, Vec<Glimpse>, DecodedView<'a>>;
+pub(super) type DecodedMessage<'a> = MemberMessage<'a, Brief, DecodedView<'a>>;
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Brief {
+    glimpses: Vec<Glimpse>,
+    staged: Vec<Id128>,
+}
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
 pub(super) struct Glimpse {
@@ -84,15 +89,13 @@ pub(super) struct Saved<'a, V> {
 pub(super) fn message(message: &LiveMessage) -> MemberMessage<'_, impl Serialize, impl Serialize> {
     let after = |after: &_| object::view_id(*after);
     match message {
-        LiveMessage::Gossip { glimpses: all, staged, view } => MemberMessage::Gossip {
-            glimpses: glimpses(all),
-            staged: ids(staged),
-            view: view.map(object::view_id),
-        },
+        LiveMessage::Gossip { brief: live, view } => {
+            MemberMessage::Gossip { brief: brief(live), view: view.map(object::view_id) }
+        }
         LiveMessage::GossipOk { rows, staged, wants } => MemberMessage::GossipOk {
             rows: rows.iter().map(row).collect(),
             staged: staged.iter().map(wish::staged).collect(),
-            wants: wants.as_ref().map(|(all, staged)| (glimpses(all), ids(staged))),
+            wants: wants.as_ref().map(brief),
         },
         LiveMessage::AskView => MemberMessage::AskView,
         LiveMessage::View(view) => MemberMessage::View(layout::view(view)),
@@ -119,19 +122,14 @@ pub(super) fn message(message: &LiveMessage) -> MemberMessage<'_, impl Serialize
 pub(super) fn into_message(message: DecodedMessage<'_>) -> Result<LiveMessage, DecodeError> {
     let ballot = wish::into_ballot;
     Ok(match message {
-        MemberMessage::Gossip { glimpses, staged, view } => LiveMessage::Gossip {
-            glimpses: into_glimpses(glimpses)?,
-            staged: into_ids(staged)?,
-            view: view.map(object::into_view_id),
-        },
-        MemberMessage::GossipOk { rows, staged, wants } => {
-            let wants = wants.map(|(all, staged)| Ok((into_glimpses(all)?, into_ids(staged)?)));
-            LiveMessage::GossipOk {
-                rows: rows.iter().map(into_row).collect(),
-                staged: into_staged(&staged)?,
-                wants: wants.transpose()?,
-            }
+        MemberMessage::Gossip { brief, view } => {
+            LiveMessage::Gossip { brief: into_brief(brief)?, view: view.map(object::into_view_id) }
         }
+        MemberMessage::GossipOk { rows, staged, wants } => LiveMessage::GossipOk {
+            rows: rows.iter().map(into_row).collect(),
+            staged: into_staged(&staged)?,
+            wants: wants.map(into_brief).transpose()?,
+        },
         MemberMessage::AskView => LiveMessage::AskView,
         MemberMessage::View(view) => LiveMessage::View(Arc::new(layout::into_view(view)?)),
         MemberMessage::Prepare(view, at) => {
@@ -156,12 +154,11 @@ pub(super) fn into_message(message: DecodedMessage<'_>) -> Result<LiveMessage, D
 
 /// About how many bytes a message takes.
 pub(super) fn size_hint(message: &LiveMessage) -> usize {
-    let brief = |glimpses: &[LiveGlimpse], staged: &[u128]| 20 * glimpses.len() + 16 * staged.len();
+    let size = |brief: &LiveBrief| 20 * brief.glimpses.len() + 16 * brief.staged.len();
     match message {
-        LiveMessage::Gossip { glimpses, staged, .. } => 40 + brief(glimpses, staged),
+        LiveMessage::Gossip { brief, .. } => 40 + size(brief),
         LiveMessage::GossipOk { rows, staged, wants } => {
-            let wants = wants.as_ref().map_or(0, |(glimpses, staged)| brief(glimpses, staged));
-            16 + 72 * rows.len() + 100 * staged.len() + wants
+            16 + 72 * rows.len() + 100 * staged.len() + wants.as_ref().map_or(0, size)
         }
         LiveMessage::View(view) => layout::view_size_hint(view),
         LiveMessage::AskView
@@ -195,8 +192,20 @@ pub(super) fn into_saved(saved: Saved<'_, DecodedView<'_>>) -> Result<LiveSaved,
     })
 }
 
-fn ids(ids: &[u128]) -> Vec<Id128> {
-    ids.iter().map(|id| Id128(*id)).collect()
+fn brief(brief: &LiveBrief) -> Brief {
+    let glimpse = |glimpse: &LiveGlimpse| Glimpse {
+        node: Random64(glimpse.node.0),
+        heartbeat: glimpse.heartbeat,
+        rest: Random64(glimpse.rest),
+    };
+    Brief {
+        glimpses: brief.glimpses.iter().map(glimpse).collect(),
+        staged: brief.staged.iter().map(|id| Id128(*id)).collect(),
+    }
+}
+
+fn into_brief(brief: Brief) -> Result<LiveBrief, DecodeError> {
+    Ok(LiveBrief { glimpses: into_glimpses(brief.glimpses)?, staged: into_ids(brief.staged)? })
 }
 
 fn into_ids(ids: Vec<Id128>) -> Result<Arc<[u128]>, DecodeError> {
@@ -207,15 +216,6 @@ fn into_ids(ids: Vec<Id128>) -> Result<Arc<[u128]>, DecodeError> {
 
 fn into_staged(staged: &[Staged<'_>]) -> Result<Arc<[LiveStaged]>, DecodeError> {
     staged.iter().map(wish::into_staged).collect()
-}
-
-fn glimpses(glimpses: &[LiveGlimpse]) -> impl Serialize + use<> {
-    let mirror = |glimpse: &LiveGlimpse| Glimpse {
-        node: Random64(glimpse.node.0),
-        heartbeat: glimpse.heartbeat,
-        rest: Random64(glimpse.rest),
-    };
-    glimpses.iter().map(mirror).collect::<Vec<_>>()
 }
 
 fn into_glimpses(glimpses: Vec<Glimpse>) -> Result<Arc<[LiveGlimpse]>, DecodeError> {
