@@ -239,6 +239,7 @@ impl World {
                     | Refusal::TooManySiblings(_)
                     | Refusal::Quorum { .. }
                     | Refusal::StrictQuorum { .. }
+                    | Refusal::TooFewZones { .. }
                     | Refusal::NotReady
                     | Refusal::Damaged => {}
                 }

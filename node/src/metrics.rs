@@ -126,7 +126,8 @@ impl Outcome {
                 | Refusal::TooManySiblings(_)
                 | Refusal::ForeignContext
                 | Refusal::Quorum { .. }
-                | Refusal::StrictQuorum { .. } => Self::Invalid,
+                | Refusal::StrictQuorum { .. }
+                | Refusal::TooFewZones { .. } => Self::Invalid,
             },
         }
     }

@@ -162,7 +162,10 @@ impl Handoff {
     /// Begins a pass now: there is a first view, or a peer is back.
     pub(crate) fn start<S: Storage>(&mut self, env: &mut Env<'_, S>) {
         *self = Self { drained: self.drained, ..Self::default() };
-        env.set_timer(Timer::Handoff, 0);
+        // A stranger's copies are refused: it is no member yet and holds none, or was given up.
+        if env.view.lists(env.me) {
+            env.set_timer(Timer::Handoff, 0);
+        }
     }
 
     /// Hands over one page, and arms the timer for the next: soon within a pass, later after it.

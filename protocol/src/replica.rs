@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
+    bucket::Spread,
     catch_up::{self, CatchUp, Page},
     coordinate::Actors,
     env::{Env, Shard},
@@ -256,12 +257,19 @@ impl Parts<'_> {
             Err(refusal) => return refuse(env, refusal),
         };
         let is_member = env.view.is_member(env.me);
-        if !is_member && env.view.lists(env.me) {
+        let is_local = request.operation == Operation::GetLocal;
+        if !is_member && env.view.lists(env.me) && !is_local {
             // It was removed: it drains and takes nothing on.
             return refuse(env, Refusal::NotReady);
         }
-        let here = env.owns(&key, bucket) || request.operation == Operation::GetLocal;
+        let here = env.owns(&key, bucket) || is_local;
         let owners = env.view.owners(key.partition, bucket.n);
+        if bucket.spread == Spread::Zone && !request.operation.is_read() {
+            let zones = env.view.zones(owners.iter().copied()) as u8;
+            if zones < need {
+                return refuse(env, Refusal::TooFewZones { asked: need, zones });
+            }
+        }
         let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
         match trusted.filter(|_| may_forward && !here) {
             None if !is_member && !here => refuse(env, Refusal::NotReady),

@@ -131,6 +131,13 @@ pub enum Refusal {
         /// The bucket's `n`.
         n: u8,
     },
+    /// A write asks for copies in more zones than the key's owners lie in (Q3).
+    TooFewZones {
+        /// In how many zones it is to be held.
+        asked: u8,
+        /// In how many zones the owners lie.
+        zones: u8,
+    },
     /// A strict request with less than the bucket's strict quorum.
     StrictQuorum {
         /// What was asked for.
@@ -274,6 +281,10 @@ impl fmt::Display for Refusal {
             Self::Quorum { asked, n } => {
                 write!(f, "the quorum asked for is {asked}; 1 to the bucket's n = {n} is allowed")
             }
+            Self::TooFewZones { asked, zones } => write!(
+                f,
+                "the write asks for copies in {asked} zones; the key's owners lie in {zones}"
+            ),
             Self::StrictQuorum { asked, least } => write!(
                 f,
                 "the quorum asked for is {asked}; a strict request needs at least {least} in this bucket"

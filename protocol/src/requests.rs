@@ -6,7 +6,7 @@ use alloc::{
 };
 
 use crate::{
-    bucket::Bucket,
+    bucket::{Bucket, Spread},
     context::Binding,
     coordinate::Actors,
     env::Env,
@@ -450,7 +450,12 @@ fn ask_fallback_to_hold<S: Storage>(
 ) -> bool {
     let free = |node: &NodeId| !put.has_asked(*node);
     let candidates = || env.view.fallbacks(put.key.partition, bucket.n).filter(free);
-    let trusted = candidates().find(|node| !env.is_suspected(*node));
+    // With copies spread over zones, the silent owner's zone is to have one (Q3).
+    let is_near = |node: &NodeId| env.view.zone(*node) == env.view.zone(owner);
+    let is_trusted = |node: &NodeId| !env.is_suspected(*node);
+    let near =
+        candidates().filter(|_| bucket.spread == Spread::Zone).filter(is_near).find(is_trusted);
+    let trusted = near.or_else(|| candidates().find(is_trusted));
     let any = candidates().next().filter(|_| !unsuspected_only);
     if put.is_strict() {
         return false;

@@ -76,8 +76,16 @@ impl View {
     }
 
     /// The joint view that the `decree`-th decree of the present layout's members makes: of this layout and `next`,
-    /// which is a step from it. A later one amends an earlier one.
+    /// which is a step from it. A later one amends an earlier one: those who were to be members and are not any more
+    /// may hold, as fallbacks or as owners to be, copies that were counted, so they drain like former members.
     pub fn joint(&self, decree: u64, next: Arc<Layout>, change: Change) -> Self {
+        let amended = self.next().into_iter();
+        let were_to_be =
+            amended.flat_map(|layout| layout.members().iter().chain(layout.draining()));
+        let dropped = were_to_be.filter(|member| !self.layout().lists(member.id));
+        let dropped: Vec<Member> =
+            dropped.filter(|member| !next.lists(member.id)).cloned().collect();
+        let next = if dropped.is_empty() { next } else { Arc::new(next.with_draining(dropped)) };
         let id = ViewId { decree, ..ViewId::of_layout(self.id.layout) };
         Self { id, present: self.present.clone(), next: Some(Placed::new(next)), change }
     }

@@ -10,7 +10,7 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `cluster nodes=5 n=3 [zones="a b"] [bound=K] [pending=N] [replied=N] [page=N]` | starts all nodes |
+//! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N]` | starts all nodes |
 //! | `get`, `local`, `put`, `delete`, `add`, `cancel`, `change` | a client's request, see [`Ask`] |
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
@@ -37,6 +37,7 @@ use std::{
 
 use cartwheel_protocol::{
     Input, Timer,
+    bucket::Spread,
     context::Context,
     id::{NodeId, Zone},
     layout::{Command as LayoutCommand, Member},
@@ -130,6 +131,9 @@ impl Runner {
             ask::number(args, "replied")?.unwrap_or(setup.config.max_replied);
         if let Some(zones) = args.take_key("zones") {
             setup.zones = zones.split(' ').map(str::to_owned).collect();
+        }
+        if args.take_key("spread").is_some_and(|spread| spread == "zone") {
+            setup.spread = Spread::Zone;
         }
         let cluster = Cluster::new(&setup);
         let partition = cluster.view.partitions().iter().next().ok_or("no partition")?;

@@ -138,6 +138,15 @@ impl Layout {
         self.member(id).is_some() || self.draining.binary_search_by(|m| m.id.cmp(&id)).is_ok()
     }
 
+    /// The same layout, in which these nodes drain too.
+    pub(crate) fn with_draining(&self, more: Vec<Member>) -> Self {
+        let mut draining = self.draining.to_vec();
+        draining.extend(more);
+        draining.sort_unstable_by_key(|member| member.id);
+        let layout = Self { draining: draining.into(), ..self.clone() };
+        Self { hash: fingerprint(&layout), ..layout }
+    }
+
     /// All buckets, by name.
     pub fn buckets(&self) -> &[Bucket] {
         &self.buckets

@@ -7,7 +7,7 @@ use std::{
 
 use cartwheel_protocol::{
     Config, Effect, Input, Message, Replica, Ticket, Timer,
-    bucket::{Bucket, BucketName, Conflict, Kind},
+    bucket::{Bucket, BucketName, Conflict, Kind, Spread},
     id::{ClusterId, Incarnation, NodeId, Zone},
     key::{Key, Partitions, RecordKey},
     layout::{Command, Layout, Member},
@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) cancelled_bound: u32,
     /// Zones, dealt out to the nodes in turn.
     pub(crate) zones: Vec<String>,
+    /// Whether copies are spread over zones.
+    pub(crate) spread: Spread,
     /// What varies between replicas.
     pub(crate) config: Config,
 }
@@ -81,7 +83,14 @@ impl Default for Setup {
             ..Config::new(ClusterId(7))
         };
         let zones = vec!["a".to_owned()];
-        Self { nodes: 5, n: 3, cancelled_bound: Bucket::CANCELLED_BOUND, zones, config }
+        Self {
+            nodes: 5,
+            n: 3,
+            cancelled_bound: Bucket::CANCELLED_BOUND,
+            zones,
+            spread: Spread::Node,
+            config,
+        }
     }
 }
 
@@ -90,6 +99,7 @@ impl Setup {
     fn buckets(&self) -> Vec<Bucket> {
         let bucket = |name: &str, kind, conflict| Bucket {
             conflict,
+            spread: self.spread,
             cancelled_bound: self.cancelled_bound,
             ..Bucket::new(BucketName::new(name).expect("a valid name"), kind, self.n)
         };

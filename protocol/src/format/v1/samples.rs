@@ -110,6 +110,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
         Refusal::ForeignContext,
         Refusal::Quorum { asked: 4, n: 3 },
         Refusal::StrictQuorum { asked: 1, least: 2 },
+        Refusal::TooFewZones { asked: 3, zones: 2 },
         Refusal::Overloaded,
         Refusal::NotReady,
         Refusal::Damaged,
