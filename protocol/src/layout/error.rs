@@ -78,7 +78,10 @@ impl fmt::Display for LayoutError {
             Self::AlreadyMember(id) => write!(f, "{id} is a member already"),
             Self::NotMember(id) => write!(f, "{id} is not a member"),
             Self::WasMember(id) => {
-                write!(f, "{id} was a member before; format its store again, so that it is a new node")
+                write!(
+                    f,
+                    "{id} was a member before; format its store again, so that it is a new node"
+                )
             }
             Self::NotDraining(id) => write!(f, "{id} is not a former member that drains"),
             Self::Weight(id, weight) => {

@@ -19,7 +19,8 @@ impl Layout {
         partitions: Partitions,
         buckets: impl IntoIterator<Item = Bucket>,
     ) -> Result<Self, LayoutError> {
-        let empty = Self::assemble(0, partitions, [Vec::new(), Vec::new()], Vec::new(), 0, Vec::new());
+        let empty =
+            Self::assemble(0, partitions, [Vec::new(), Vec::new()], Vec::new(), 0, Vec::new());
         let mut draft = Draft::of(&empty);
         for bucket in buckets {
             check(&bucket)?;
@@ -142,7 +143,10 @@ impl Draft {
 
     fn take_out(&mut self, id: NodeId) -> Result<Member, LayoutError> {
         let member = self.members.remove(&id).ok_or(LayoutError::NotMember(id))?;
-        self.draining.insert(id, member.clone());
+        // Who joins and goes in one step never was a member.
+        if self.heirs.contains_key(&id) {
+            self.draining.insert(id, member.clone());
+        }
         Ok(member)
     }
 

@@ -110,6 +110,7 @@ fn commands_of_one_step_follow_each_other() {
     let after = layout.step(&commands, false).expect("a layout");
     let only = step(&layout, Command::Replace { old: NodeId(2), new: plain(10) });
     assert_eq!(after, only);
+    assert_eq!(after.draining(), [plain(2)], "who joined and went in one step never was a member");
 }
 
 #[test]
