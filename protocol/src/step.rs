@@ -79,7 +79,6 @@ pub enum Effect {
 /// The continuation of a step after its barrier. It is a value of its own and no number, so nothing has to
 /// be remembered; a crash loses it together with the writes that it waits for.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[expect(clippy::large_enum_variant, reason = "nearly every ticket is an acknowledgement")]
 pub enum Ticket {
     /// The coordinator's own copy is durable.
     Coordinated(RequestId),
