@@ -1,8 +1,8 @@
 //! What the client commands share: flags, the connection, and how an error ends the command.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use cartwheel_client::{Client, Error, Options};
+use cartwheel_client::{Client, Error, Options, service::Directory};
 
 use crate::exit::{Exit, Failure};
 
@@ -47,6 +47,12 @@ impl Target {
             let hint = "is a cluster running? `cartwheel dev` starts one";
             Failure::crashed(format!("{error}; {hint}"))
         })
+    }
+
+    /// The layout, as the first node that answers knows it.
+    pub(crate) async fn directory(&self) -> Result<Arc<Directory>, Failure> {
+        let client = self.connect().await?;
+        client.directory().ok_or_else(|| Failure::crashed("the node has no layout yet"))
     }
 
     /// The options of an operation in a bucket.

@@ -2,6 +2,7 @@
 
 use cartwheel_client::{
     Connecting, Connection,
+    members::{Members, RowSeen, ZoneRange},
     service::{Directory, Seat, Status},
 };
 use cartwheel_protocol::{
@@ -12,8 +13,9 @@ use cartwheel_protocol::{
 use serde_json::json;
 
 use crate::{
-    connect::{Target, block_on},
+    connect::{Target, block_on, failure},
     exit::{Exit, Failure},
+    member::{members_json, no_bucket, row_line},
     output,
 };
 
@@ -45,20 +47,29 @@ pub(crate) struct RingArgs {
 /// Asks every member how it is.
 pub(crate) fn status(args: &StatusArgs) -> Result<Exit, Failure> {
     block_on(async {
-        let directory = directory(&args.target).await?;
+        let client = args.target.connect().await?;
+        let members = client.members(args.target.within()).await.map_err(failure)?;
         let mut all_answer = true;
         let mut lines = Vec::new();
-        for seat in &directory.members {
-            let asked = tokio::time::timeout(args.target.within(), ask(seat, &args.target)).await;
+        if !args.target.json {
+            cluster(&members);
+        }
+        let is_listed = |row: &&RowSeen| row.status != "removed";
+        for row in members.rows.iter().filter(is_listed) {
+            let asked = tokio::time::timeout(args.target.within(), ask(row, &args.target)).await;
             match asked.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
-                Ok(status) if args.target.json => lines.push(json!(status)),
-                Ok(status) => describe(&directory, &status),
+                Ok((status, seen)) if args.target.json => {
+                    let mut line = json!(status);
+                    line["membership"] = members_json(&seen);
+                    lines.push(line);
+                }
+                Ok((status, _)) => describe(&members, &status),
                 Err(why) => {
                     all_answer = false;
                     if args.target.json {
-                        lines.push(json!({ "name": seat.name, "error": why }));
+                        lines.push(json!({ "name": row.name, "error": why }));
                     } else {
-                        output::line(format!("{seat}: {why}"));
+                        output::line(format!("{} {}: {why}", row.name, NodeId(row.node)));
                     }
                 }
             }
@@ -73,7 +84,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Exit, Failure> {
 /// Shows the layout, or one key's place in it.
 pub(crate) fn ring(args: &RingArgs) -> Result<Exit, Failure> {
     block_on(async {
-        let directory = directory(&args.target).await?;
+        let directory = args.target.directory().await?;
         match &args.key {
             Some(key) => place(&directory, &args.bucket, key, args.target.json),
             None => members(&directory, args.target.json),
@@ -81,21 +92,45 @@ pub(crate) fn ring(args: &RingArgs) -> Result<Exit, Failure> {
     })
 }
 
-async fn directory(target: &Target) -> Result<std::sync::Arc<Directory>, Failure> {
-    let client = target.connect().await?;
-    client.directory().ok_or_else(|| Failure::crashed("the node has no layout yet"))
-}
-
-async fn ask(seat: &Seat, target: &Target) -> Result<Status, String> {
-    let open = Connection::open(&seat.address, &Connecting::default()).await;
+async fn ask(row: &RowSeen, target: &Target) -> Result<(Status, Members), String> {
+    let open = Connection::open(&row.address, &Connecting::default()).await;
     let connection = open.map_err(|error| error.to_string())?;
-    connection.status(target.within()).await.map_err(|error| error.to_string())
+    let status = connection.status(target.within()).await.map_err(|error| error.to_string())?;
+    let members = connection.members(target.within()).await.map_err(|error| error.to_string())?;
+    Ok((status, members))
 }
 
-fn describe(directory: &Directory, status: &Status) {
+/// So many ranges of partitions are shown.
+const RANGES: usize = 12;
+
+/// The cluster as one node sees it.
+fn cluster(members: &Members) {
+    let Some(view) = &members.view else {
+        return output::line(format!("{} has no view yet", members.name));
+    };
+    match view.next {
+        None => output::line(format!("layout {}", view.layout)),
+        Some(next) => {
+            output::line(format!("layout {}, changing to {next}", view.layout));
+        }
+    }
+    members.rows.iter().for_each(|row| output::line(format!("  {}", row_line(row))));
+    for wish in &members.staged {
+        output::line(format!("  staged {:032x} {}: {}", wish.id, wish.text, wish.why));
+    }
+    for range in view.zones.iter().take(RANGES) {
+        let ZoneRange { n, first, last, zones } = range;
+        output::line(format!("  n={n} partitions {first} to {last}: in {zones} zones"));
+    }
+    if let Some(more) = view.zones.len().checked_sub(RANGES).filter(|more| *more > 0) {
+        output::line(format!("  and {more} ranges more (--json shows all)"));
+    }
+}
+
+fn describe(members: &Members, status: &Status) {
     let name = |node: &u64| {
-        let seat = directory.member(NodeId(*node));
-        seat.map_or_else(|| NodeId(*node).to_string(), |seat| seat.name.clone())
+        let row = members.rows.iter().find(|row| row.node == *node);
+        row.map_or_else(|| NodeId(*node).to_string(), |row| row.name.clone())
     };
     let names = |nodes: &[u64]| nodes.iter().map(name).collect::<Vec<_>>().join(" ");
     output::line(format!("{} {}", status.name, NodeId(status.node)));
@@ -114,10 +149,7 @@ fn describe(directory: &Directory, status: &Status) {
 }
 
 fn place(directory: &Directory, bucket: &str, key: &str, as_json: bool) -> Result<Exit, Failure> {
-    let names = || {
-        let names: Vec<&str> = directory.buckets.iter().map(|b| b.name.as_str()).collect();
-        Failure::arguments(format!("there is no bucket {bucket}; there are {}", names.join(", ")))
-    };
+    let names = || no_bucket(directory, bucket);
     let known = directory.bucket(bucket).ok_or_else(names)?;
     let name = BucketName::new(&known.name).ok_or_else(names)?;
     let key = Key::new(name, key.as_bytes());

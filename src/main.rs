@@ -10,9 +10,11 @@ mod connect;
 mod dev;
 mod exit;
 mod inspect;
+mod member;
 mod model;
 mod output;
 mod program;
+mod quiet;
 mod register;
 mod serve;
 
@@ -63,6 +65,12 @@ Exit codes: 0 all properties hold (with --mutant: it is caught), 1 not, 2 incomp
     Status(inspect::StatusArgs),
     /// Show who owns what, or one key's owners
     Ring(inspect::RingArgs),
+    /// List and change the members
+    Member(member::MemberArgs),
+    /// List, create and change buckets
+    Bucket(member::BucketArgs),
+    /// Wait until nothing is under way: one layout, no hint owed, nobody catching up
+    Quiet(quiet::QuietArgs),
     /// Run one node
     Serve(serve::Args),
     /// Make a node's store and print its line of the cluster file
@@ -108,6 +116,9 @@ fn run(cli: Cli) -> Exit {
         Command::Cart(args) => cart::run(&args),
         Command::Status(args) => inspect::status(&args),
         Command::Ring(args) => inspect::ring(&args),
+        Command::Member(args) => member::member(&args),
+        Command::Bucket(args) => member::bucket(&args),
+        Command::Quiet(args) => quiet::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Format(args) => serve::format(&args),
         Command::Check(args) => check::run(&args),

@@ -275,6 +275,13 @@ pub struct ShardSeen {
     pub handed_over: u64,
 }
 
+impl NewWish {
+    /// A wish under a new id.
+    pub fn new(wish: Wish, accept_loss: bool) -> Self {
+        Self { id: rand::random(), wish, accept_loss }
+    }
+}
+
 impl Wish {
     /// The same for the core.
     ///

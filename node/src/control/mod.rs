@@ -122,6 +122,9 @@ impl Control {
                 }
             }
             Delivery::Message { from, message } => {
+                if self.parts.peers.heard_from(from) {
+                    self.dial();
+                }
                 self.step(MemberInput::Message { from, message });
             }
             Delivery::Fact { shard, fact } => {

@@ -14,7 +14,9 @@ use tokio::runtime::Handle;
 
 use crate::metrics::dropped;
 
-/// So many nodes that only said so themselves are dialled at most.
+/// So many nodes' own words about where they are reached are remembered.
+const REMEMBERED_AT_MOST: usize = 1_024;
+/// So many nodes of which only that is known are dialled at most.
 const GREETED_AT_MOST: usize = 256;
 
 /// The ways to other nodes.
@@ -24,6 +26,9 @@ pub(crate) struct Peers {
     /// Where the transport's tasks run.
     runtime: Handle,
     seeds: BTreeMap<NodeId, Arc<str>>,
+    /// Where nodes said that they are reached when they dialled last.
+    said: BTreeMap<NodeId, Arc<str>>,
+    /// Those that are dialled because they said so.
     greeted: BTreeMap<NodeId, Arc<str>>,
     /// Who is dialled now.
     dialled: BTreeMap<NodeId, Arc<str>>,
@@ -39,6 +44,7 @@ impl Peers {
             transport,
             runtime: Handle::current(),
             seeds: BTreeMap::new(),
+            said: BTreeMap::new(),
             greeted: BTreeMap::new(),
             dialled: BTreeMap::new(),
             sent: counter!("cartwheel_gossip_sent_total"),
@@ -54,6 +60,23 @@ impl Peers {
 
     /// A node has dialled this one; whether that is news.
     pub(crate) fn greeted(&mut self, node: NodeId, address: Arc<str>) -> bool {
+        if self.said.len() < REMEMBERED_AT_MOST || self.said.contains_key(&node) {
+            self.said.insert(node, address.clone());
+        }
+        self.greet(node, address)
+    }
+
+    /// A node has said something; whether it must be dialled to be answered: one that was a member is not, any
+    /// more, and must be told so.
+    pub(crate) fn heard_from(&mut self, node: NodeId) -> bool {
+        if self.dialled.contains_key(&node) {
+            return false;
+        }
+        let said = self.said.get(&node).cloned();
+        said.is_some_and(|address| self.greet(node, address))
+    }
+
+    fn greet(&mut self, node: NodeId, address: Arc<str>) -> bool {
         let is_known = self.dialled.get(&node) == Some(&address);
         let has_room = self.greeted.len() < GREETED_AT_MOST || self.greeted.contains_key(&node);
         if node == self.me || is_known || !has_room || address.is_empty() {

@@ -24,7 +24,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cluster whose nodes can be started and ended one by one.
 pub(crate) struct Cluster {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(crate) configs: Vec<NodeConfig>,
     nodes: Vec<Option<Node>>,
 }
@@ -45,7 +45,7 @@ impl Cluster {
             listeners.push(listener);
         }
         ClusterFile::new(ClusterId(0xc1), members).write(&cluster).expect("a cluster file");
-        let mut this = Self { _folder: folder, configs, nodes: Vec::new() };
+        let mut this = Self { folder, configs, nodes: Vec::new() };
         for (config, listener) in this.configs.iter().zip(listeners) {
             let options = Options { listener: Some(listener), ..Options::default() };
             let node = Node::start(config.clone(), options).await.expect("the node starts");
@@ -56,6 +56,23 @@ impl Cluster {
         })
         .await;
         this
+    }
+
+    /// Formats and starts one more node, which knows these nodes' addresses and becomes a member.
+    pub(crate) async fn join(&mut self, name: &str, seeds: &[usize]) -> usize {
+        let number = self.nodes.len();
+        let data = self.folder.path().join(format!("data{}", number + 1));
+        format_store(&data, name).expect("a new store");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listen = listener.local_addr().expect("a bound listener has an address");
+        let mut config = config(data, PathBuf::new(), listen, self.configs[0].engine);
+        config.seed = seeds.iter().map(|seed| self.configs[*seed].listen.to_string()).collect();
+        config.join = true;
+        let options = Options { listener: Some(listener), ..Options::default() };
+        let node = Node::start(config.clone(), options).await.expect("the node starts");
+        self.configs.push(config);
+        self.nodes.push(Some(node));
+        number
     }
 
     /// Starts a node that was ended.
@@ -105,7 +122,8 @@ fn member(store: &cartwheel_node::StoreId, listen: SocketAddr) -> Member {
 }
 
 fn config(data: PathBuf, cluster: PathBuf, listen: SocketAddr, engine: EngineKind) -> NodeConfig {
-    NodeConfig { data, cluster, listen, engine, shards: 2, ..NodeConfig::default() }
+    let (shards, gossip_every_ms) = (2, 50);
+    NodeConfig { data, cluster, listen, engine, shards, gossip_every_ms, ..NodeConfig::default() }
 }
 
 /// One connection to one node: it asks that node and no other, once.

@@ -1,5 +1,6 @@
 //! Whole nodes over loopback: what clients see while nodes come and go.
 
+mod changes;
 mod cluster;
 
 use std::net::TcpListener;

@@ -1,0 +1,600 @@
+//! `cartwheel member` and `cartwheel bucket`: changes of the layout, their plans, and how far they are.
+
+use std::time::{Duration, Instant};
+
+use cartwheel_client::{
+    Client, NodeId, Progress,
+    members::{Fate, Members, NewWish, Outlook, RowSeen, StageError, Wish},
+    service::{BucketEntry, Directory, Seat},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    connect::{Target, block_on, failure},
+    exit::{Exit, Failure},
+    output,
+};
+
+/// The pause between two looks at a change under way.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After so long a wish that the node does not know is taken for settled: there was nothing to do.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+
+/// Arguments of `cartwheel member`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cartwheel member list
+  cartwheel member leave n3 --plan         (what would move; nothing is changed)
+  cartwheel member leave n3                (waits until n3 has handed everything off)
+  cartwheel member replace n3 n5
+  cartwheel member remove n3 --accept-loss
+
+NODE is a name (n3) or an id (n3fa77…). A node that was started with --seed and --join joins by itself.")]
+pub(crate) struct MemberArgs {
+    #[command(subcommand)]
+    command: MemberCommand,
+}
+
+#[derive(clap::Subcommand)]
+enum MemberCommand {
+    /// List the nodes, and the wishes that wait
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Make a node that was started with --seed a member
+    Join {
+        /// The node
+        node: String,
+        /// Its zone
+        #[arg(long, default_value = "z1")]
+        zone: String,
+        /// Its weight
+        #[arg(long, default_value_t = 1)]
+        weight: u32,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Let a living member go: it hands everything off
+    Leave {
+        /// The node
+        node: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Take out a dead member
+    Remove {
+        /// The node
+        node: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Let a new node of the same zone take a member's place
+    Replace {
+        /// The member that goes
+        old: String,
+        /// The node that takes its place
+        new: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Change a member's weight: its share is in proportion
+    Weight {
+        /// The node
+        node: String,
+        /// Its weight
+        weight: u32,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Change a member's zone
+    Zone {
+        /// The node
+        node: String,
+        /// Its zone
+        zone: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Give up a former member that drains: its disk is lost, what it holds is refused from now on
+    Forget {
+        /// The node
+        node: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Take a staged wish back, also one under way
+    Withdraw {
+        /// The wish's id as `member list` shows it
+        id: String,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// Arguments of `cartwheel bucket`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cartwheel bucket list
+  cartwheel bucket create orders --kind cart
+  cartwheel bucket create sessions --conflict last-write-wins -n 2
+  cartwheel bucket set orders -r 1 -w 3")]
+pub(crate) struct BucketArgs {
+    #[command(subcommand)]
+    command: BucketCommand,
+}
+
+#[derive(clap::Subcommand)]
+enum BucketCommand {
+    /// List the buckets
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Create a bucket: all but r and w is fixed from then on
+    Create {
+        /// Its name
+        name: String,
+        /// register or cart
+        #[arg(long, default_value = "register", value_parser = ["register", "cart"])]
+        kind: String,
+        /// siblings or last-write-wins
+        #[arg(long, default_value = "siblings", value_parser = ["siblings", "last-write-wins"])]
+        conflict: String,
+        /// Whether copies are spread over nodes or over zones
+        #[arg(long, default_value = "node", value_parser = ["node", "zone"])]
+        spread: String,
+        /// How many owners a key has
+        #[arg(short = 'n', default_value_t = 3)]
+        n: u8,
+        /// The least r of a strict read [default: a majority]
+        #[arg(long)]
+        strict_r: Option<u8>,
+        /// The least w of a strict write [default: a majority]
+        #[arg(long)]
+        strict_w: Option<u8>,
+        /// How many cancelled additions a cart remembers
+        #[arg(long, default_value_t = 2_048)]
+        cancelled_bound: u32,
+        /// How many nodes must answer a read [default: a majority]
+        #[arg(short = 'r')]
+        r: Option<u8>,
+        /// How many slots must hold a write [default: a majority]
+        #[arg(short = 'w')]
+        w: Option<u8>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Change the defaults of r and w
+    Set {
+        /// The bucket
+        name: String,
+        /// How many nodes must answer a read
+        #[arg(short = 'r')]
+        r: Option<u8>,
+        /// How many slots must hold a write
+        #[arg(short = 'w')]
+        w: Option<u8>,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// Flags of every change.
+#[derive(clap::Args)]
+struct How {
+    /// Show what would happen, and change nothing
+    #[arg(long)]
+    plan: bool,
+    /// Stage it and do not wait
+    #[arg(long)]
+    no_wait: bool,
+    /// Give up what only dead owners hold, and accept fewer zones
+    #[arg(long)]
+    accept_loss: bool,
+    /// How long to wait until it is done, in seconds
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    wait: u64,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Runs `cartwheel member`.
+pub(crate) fn member(args: &MemberArgs) -> Result<Exit, Failure> {
+    block_on(async {
+        let (how, wish): (&How, Box<dyn Fn(&Members) -> Result<Wish, Failure>>) =
+            match &args.command {
+                MemberCommand::List { target } => return list(target).await,
+                MemberCommand::Join { node, zone, weight, how } => {
+                    (how, Box::new(|all| Ok(Wish::Join(seat(find(all, node)?, zone, *weight)))))
+                }
+                MemberCommand::Leave { node, how } => {
+                    (how, Box::new(|all| Ok(Wish::Leave(find(all, node)?.node))))
+                }
+                MemberCommand::Remove { node, how } => {
+                    (how, Box::new(|all| Ok(Wish::Remove(find(all, node)?.node))))
+                }
+                MemberCommand::Replace { old, new, how } => {
+                    (how, Box::new(|all| replace(all, old, new)))
+                }
+                MemberCommand::Weight { node, weight, how } => {
+                    (how, Box::new(|all| Ok(Wish::Weight(find(all, node)?.node, *weight))))
+                }
+                MemberCommand::Zone { node, zone, how } => {
+                    (how, Box::new(|all| Ok(Wish::Zone(find(all, node)?.node, zone.clone()))))
+                }
+                MemberCommand::Forget { node, how } => {
+                    (how, Box::new(|all| Ok(Wish::Forget(find(all, node)?.node))))
+                }
+                MemberCommand::Withdraw { id, how } => {
+                    (how, Box::new(|all| Ok(Wish::Withdraw(wish_id(all, id)?))))
+                }
+            };
+        let client = how.target.connect().await?;
+        let members = client.members(how.target.within()).await.map_err(failure)?;
+        carry_out(&client, &members, wish(&members)?, how).await
+    })
+}
+
+/// Runs `cartwheel bucket`.
+pub(crate) fn bucket(args: &BucketArgs) -> Result<Exit, Failure> {
+    block_on(async {
+        let (how, wish) = match &args.command {
+            BucketCommand::List { target } => return buckets(target).await,
+            BucketCommand::Create {
+                name,
+                kind,
+                conflict,
+                spread,
+                n,
+                strict_r,
+                strict_w,
+                cancelled_bound,
+                r,
+                w,
+                how,
+            } => {
+                let majority = n / 2 + 1;
+                let entry = BucketEntry {
+                    name: name.clone(),
+                    n: *n,
+                    is_cart: kind == "cart",
+                    is_last_write_wins: conflict == "last-write-wins",
+                    is_spread_over_zones: spread == "zone",
+                    strict_r: strict_r.unwrap_or(majority),
+                    strict_w: strict_w.unwrap_or(majority),
+                    cancelled_bound: *cancelled_bound,
+                    r: r.unwrap_or(majority),
+                    w: w.unwrap_or(majority),
+                };
+                (how, Wish::BucketCreate(entry))
+            }
+            BucketCommand::Set { name, r, w, how } => {
+                let directory = how.target.directory().await?;
+                let known = directory.bucket(name).ok_or_else(|| no_bucket(&directory, name))?;
+                let (r, w) = (r.unwrap_or(known.r), w.unwrap_or(known.w));
+                (how, Wish::BucketSet { name: name.clone(), r, w })
+            }
+        };
+        let client = how.target.connect().await?;
+        let members = client.members(how.target.within()).await.map_err(failure)?;
+        carry_out(&client, &members, wish, how).await
+    })
+}
+
+/// There is no such bucket.
+pub(crate) fn no_bucket(directory: &Directory, name: &str) -> Failure {
+    let names: Vec<&str> = directory.buckets.iter().map(|bucket| bucket.name.as_str()).collect();
+    Failure::arguments(format!("there is no bucket {name}; there are {}", names.join(", ")))
+}
+
+/// The node of that name or id.
+fn find<'a>(members: &'a Members, node: &str) -> Result<&'a RowSeen, Failure> {
+    members.node(node).ok_or_else(|| {
+        let names: Vec<&str> = members.rows.iter().map(|row| row.name.as_str()).collect();
+        Failure::arguments(format!("there is no node {node}; there are {}", names.join(", ")))
+    })
+}
+
+fn seat(row: &RowSeen, zone: &str, weight: u32) -> Seat {
+    let (name, address) = (row.name.clone(), row.address.clone());
+    Seat { node: row.node, name, address, zone: zone.to_owned(), weight }
+}
+
+/// The new node takes the zone of the old one, and its weight. If both have one name, the member is the old one and
+/// the new one is whoever is no member yet.
+fn replace(all: &Members, old: &str, new: &str) -> Result<Wish, Failure> {
+    let old = find(all, old)?;
+    let is_new = |row: &&RowSeen| row.name == new && row.zone.is_none() && row.status == "joining";
+    let new = match all.rows.iter().find(is_new) {
+        Some(row) => row,
+        None => find(all, new)?,
+    };
+    let zone = old.zone.clone().unwrap_or_else(|| "z1".to_owned());
+    let weight = old.weight.unwrap_or(1);
+    Ok(Wish::Replace { old: old.node, new: seat(new, &zone, weight) })
+}
+
+/// The staged or running wish whose id begins so.
+fn wish_id(all: &Members, text: &str) -> Result<u128, Failure> {
+    let running = all.view.iter().flat_map(|view| view.under_way.iter().copied());
+    let mut known: Vec<u128> = all.staged.iter().map(|wish| wish.id).chain(running).collect();
+    known.sort_unstable();
+    known.dedup();
+    let text = text.trim_start_matches('#');
+    let is_meant = |id: &&u128| format!("{id:032x}").starts_with(text);
+    let meant: Vec<&u128> = known.iter().filter(is_meant).collect();
+    match meant[..] {
+        [id] if !text.is_empty() => Ok(*id),
+        [] => Err(Failure::arguments(format!("no wish with the id {text} waits or runs"))),
+        [..] => Err(Failure::arguments(format!("{text} is the beginning of several ids"))),
+    }
+}
+
+/// Shows the plan, stages the wish, and follows it.
+async fn carry_out(
+    client: &Client,
+    members: &Members,
+    wish: Wish,
+    how: &How,
+) -> Result<Exit, Failure> {
+    let new = NewWish::new(wish, how.accept_loss);
+    let id = new.id;
+    let within = how.target.within();
+    let staged = client.stage(vec![new], how.plan, within).await.map_err(failure)?;
+    let outlook = match staged {
+        Ok(outlook) => outlook,
+        Err(StageError::Refused { why, outlook }) => {
+            show_plan(members, &outlook, how.target.json)?;
+            return Err(Failure::new(Exit::Failed, why));
+        }
+        Err(StageError::Invalid(why)) => return Err(Failure::arguments(why)),
+        Err(
+            why @ (StageError::NoView
+            | StageError::Removed
+            | StageError::Full(_)
+            | StageError::Busy),
+        ) => return Err(Failure::new(Exit::Failed, why)),
+    };
+    show_plan(members, &outlook, how.target.json)?;
+    let is_moot = outlook.wish(id).is_some_and(|wish| wish.fate == Fate::Done);
+    if how.plan || how.no_wait {
+        return Ok(Exit::Done);
+    }
+    let says_done = is_moot && outlook.from == outlook.to && outlook.wishes.len() == 1;
+    if says_done {
+        output::line("there is nothing to do");
+        return Ok(Exit::Done);
+    }
+    follow(client, id, how).await
+}
+
+/// Prints how far the wish is until it is done.
+async fn follow(client: &Client, id: u128, how: &How) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let mut unknown_since = None;
+    let mut shown = String::new();
+    loop {
+        let progress = match client.members(how.target.within()).await {
+            Ok(members) => members.progress(id),
+            Err(error) => Progress::Staged(error.to_string()),
+        };
+        if progress == Progress::Unknown {
+            let since = *unknown_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= UNKNOWN_FOR {
+                output::line("nothing is left to do");
+                return Ok(Exit::Done);
+            }
+        } else {
+            unknown_since = None;
+            let line = progress.to_string();
+            if line != shown {
+                if how.target.json {
+                    output::line(json!({ "progress": line }));
+                } else {
+                    output::line(&line);
+                }
+                shown = line;
+            }
+        }
+        if matches!(progress, Progress::Done { .. }) {
+            return Ok(Exit::Done);
+        }
+        if began.elapsed() >= Duration::from_secs(how.wait) {
+            let why = "it goes on by itself; `cartwheel member list` shows how far it is";
+            return Err(Failure::new(Exit::Unknown, format!("not done in time: {shown}; {why}")));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn name(members: &Members, node: u64) -> String {
+    let row = members.rows.iter().find(|row| row.node == node);
+    row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
+}
+
+fn show_plan(members: &Members, outlook: &Outlook, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return output::json(&plan_json(members, outlook));
+    }
+    output::line(format!(
+        "layout {} to {}, {} partitions",
+        outlook.from, outlook.to, outlook.partitions
+    ));
+    for wish in &outlook.wishes {
+        output::line(format!("  {:032x} {}: {}", wish.id, wish.text, wish.why));
+    }
+    for size in &outlook.sizes {
+        let total: u32 = size.loads.iter().map(|load| load.after).sum();
+        output::line(format!("n={}: {} of {total} copies of partitions move", size.n, size.moves));
+        for load in &size.loads {
+            let (node, before, after) = (name(members, load.node), load.before, load.after);
+            output::line(format!(
+                "  {node:<10} {before:>5} to {after:>5}, {:>5} copied to it",
+                load.gets
+            ));
+        }
+        let counted = [
+            (size.zones_short, "span fewer zones than they could"),
+            (size.thin, "have too few living owners to change without --accept-loss"),
+            (size.orphaned, "keep no owner that is alive: what only the others hold is lost"),
+        ];
+        for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {
+            output::line(format!("  {count} partitions {what}"));
+        }
+    }
+    Ok(())
+}
+
+fn plan_json(members: &Members, outlook: &Outlook) -> Value {
+    let sizes = outlook.sizes.iter().map(|size| {
+        let loads = size.loads.iter().map(|load| {
+            json!({ "node": NodeId(load.node).to_string(), "name": name(members, load.node),
+                "before": load.before, "after": load.after, "gets": load.gets })
+        });
+        json!({ "n": size.n, "moves": size.moves, "zones_short": size.zones_short,
+            "thin": size.thin, "orphaned": size.orphaned, "nodes": loads.collect::<Vec<_>>() })
+    });
+    let (sizes, wishes): (Vec<_>, Vec<_>) =
+        (sizes.collect(), outlook.wishes.iter().map(wish_json).collect());
+    json!({ "from": outlook.from, "to": outlook.to, "partitions": outlook.partitions,
+        "wishes": wishes, "sizes": sizes })
+}
+
+fn wish_json(wish: &cartwheel_client::members::StagedWish) -> Value {
+    json!({ "id": format!("{:032x}", wish.id), "wish": wish.text, "why": wish.why })
+}
+
+async fn list(target: &Target) -> Result<Exit, Failure> {
+    let client = target.connect().await?;
+    let members = client.members(target.within()).await.map_err(failure)?;
+    if target.json {
+        output::json(&members_json(&members))?;
+        return Ok(Exit::Done);
+    }
+    let view = members.view.as_ref().map_or("none", |view| view.id.as_str());
+    output::line(format!("view {view}, as {} sees it", members.name));
+    for row in &members.rows {
+        output::line(row_line(row));
+    }
+    for wish in &members.staged {
+        output::line(format!("staged {:032x} {}: {}", wish.id, wish.text, wish.why));
+    }
+    for id in members.view.iter().flat_map(|view| &view.under_way) {
+        output::line(format!("under way {id:032x}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// A node in a line.
+pub(crate) fn row_line(row: &RowSeen) -> String {
+    let (zone, view) = (row.zone.as_deref().unwrap_or("-"), row.view.as_deref().unwrap_or("-"));
+    let weight = row.weight.map_or_else(|| "-".to_owned(), |weight| weight.to_string());
+    let mut line = format!(
+        "{:<10} {:<17} {:<8} zone {zone:<6} weight {weight:<3} {view:<7} {}",
+        row.name,
+        NodeId(row.node).to_string(),
+        row.status,
+        row.address
+    );
+    if row.must_catch_up {
+        line.push_str(if row.has_caught_up { ", caught up" } else { ", catching up" });
+    }
+    if row.is_suspected {
+        line.push_str(", suspected");
+    }
+    line
+}
+
+/// All that is known of the members.
+pub(crate) fn members_json(members: &Members) -> Value {
+    let row = |row: &RowSeen| {
+        json!({ "id": NodeId(row.node).to_string(), "name": row.name, "address": row.address,
+            "zone": row.zone, "weight": row.weight, "status": row.status, "view": row.view,
+            "must_catch_up": row.must_catch_up, "has_caught_up": row.has_caught_up,
+            "suspected": row.is_suspected })
+    };
+    let view = members.view.as_ref().map(|view| {
+        let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id).to_string()).collect::<Vec<_>>();
+        let under_way: Vec<_> = view.under_way.iter().map(|id| format!("{id:032x}")).collect();
+        json!({ "id": view.id, "layout": view.layout, "next": view.next, "under_way": under_way,
+            "draining": ids(&view.draining), "zones": view.zones })
+    });
+    let rows: Vec<_> = members.rows.iter().map(row).collect();
+    let staged: Vec<_> = members.staged.iter().map(wish_json).collect();
+    json!({ "node": NodeId(members.node).to_string(), "name": members.name,
+        "standing": members.standing.to_string(), "view": view, "nodes": rows, "staged": staged,
+        "shards": members.shards })
+}
+
+async fn buckets(target: &Target) -> Result<Exit, Failure> {
+    let directory = target.directory().await?;
+    if target.json {
+        output::json(&directory.buckets)?;
+        return Ok(Exit::Done);
+    }
+    for bucket in &directory.buckets {
+        let kind = if bucket.is_cart { "cart" } else { "register" };
+        let conflict = if bucket.is_last_write_wins { "last-write-wins" } else { "siblings" };
+        let spread = if bucket.is_spread_over_zones { "zone" } else { "node" };
+        let BucketEntry { name, n, r, w, strict_r, strict_w, .. } = bucket;
+        output::line(format!(
+            "{name:<16} {kind:<8} {conflict:<15} spread {spread} n={n} r={r} w={w} strict r={strict_r} w={strict_w}"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members() -> Members {
+        let row = |node, name: &str, zone: Option<&str>, status: &str| RowSeen {
+            node,
+            name: name.into(),
+            address: format!("127.0.0.1:{node}"),
+            zone: zone.map(Into::into),
+            weight: zone.map(|_| 2),
+            status: status.into(),
+            ..RowSeen::default()
+        };
+        let rows = vec![
+            row(1, "n1", Some("a"), "up"),
+            row(0xb, "n2", None, "removed"),
+            row(2, "n2", Some("b"), "up"),
+            row(3, "n2", None, "joining"),
+        ];
+        let staged = [0x1f << 120, 0x1e << 120];
+        let wish = |id| cartwheel_client::members::StagedWish { id, ..Default::default() };
+        Members { rows, staged: staged.map(wish).into(), ..Members::default() }
+    }
+
+    #[test]
+    fn names_mean_members_first_and_ids_mean_anybody() {
+        let all = members();
+        assert_eq!(find(&all, "n2").map(|row| row.node).ok(), Some(2));
+        assert_eq!(find(&all, "nb").map(|row| row.node).ok(), Some(0xb));
+        let unknown = find(&all, "n9").expect_err("there is none");
+        assert_eq!(unknown.exit, Exit::BadArguments);
+        assert!(unknown.message.contains("there is no node n9"), "{}", unknown.message);
+    }
+
+    #[test]
+    fn a_new_node_of_the_old_ones_name_takes_its_zone_and_weight() {
+        let wish = replace(&members(), "n2", "n2").expect("both are there");
+        let Wish::Replace { old: 2, new } = wish else { panic!("{wish:?}") };
+        assert_eq!((new.node, new.zone.as_str(), new.weight), (3, "b", 2));
+    }
+
+    #[test]
+    fn a_wish_is_meant_by_the_beginning_of_its_id() {
+        let all = members();
+        assert_eq!(wish_id(&all, "1f").ok(), Some(0x1f << 120));
+        assert_eq!(wish_id(&all, "#1e").ok(), Some(0x1e << 120));
+        for (text, why) in [("1", "several"), ("", "several"), ("2", "no wish")] {
+            let refused = wish_id(&all, text).expect_err(text);
+            assert!(refused.message.contains(why), "{}", refused.message);
+        }
+    }
+}
