@@ -34,8 +34,28 @@
 //! an ordered list of owners for each partition; the first n of a bucket hold the key. They are the head of
 //! the *preference list* (§4.3); all other members follow as *fallbacks*, in an order that differs from partition
 //! to partition, so that the load of a dead node spreads. A layout is not computed from the member set: it is
-//! a step from the layout before, which moves as little as possible. A [`view::View`] is the layout
-//! that a replica goes by, with a number that every message carries.
+//! a step from the layout before, which moves as little as possible. A [`view::View`] is what a replica goes by, with a
+//! number that every message carries: a layout, or two while the cluster changes.
+//!
+//! # When the layout changes
+//!
+//! In the paper a node that joins or leaves tells others by gossip, and for a while nodes disagree on who owns a key (§4.8.1, §4.9).
+//! For sloppy requests that is good enough, and they never wait for a change. A strict read must see every strict write that was
+//! acknowledged before, so here a change has a beginning and an end that everybody agrees on:
+//!
+//! * Wishes (join, leave, replace …) go round in gossip. The members of the present layout decide which of them make the
+//!   next one, by single-decree Paxos ([`membership`]): the only thing in this store that needs a majority.
+//! * The first decree makes a *joint view* of the present and the next layout. A strict request now needs its quorum in both,
+//!   and counts a write's answer only from a shard that goes by exactly its own view (L2).
+//! * The owners to be *catch up*: they merge each partition from enough owners that are in the joint view already (L3). What such
+//!   an owner does not hold by then cannot become acknowledged without the owners to be.
+//! * When all have caught up, and enough owners of the present layout are in the joint view, a second decree makes the
+//!   next layout the only one. Until then the change can be amended: a joiner that died for good is taken out again.
+//! * Those who own less than before hand their copies over like hints, and drop them when every owner has them (H3). A removed
+//!   node drains in the same way when it comes back; until it has, or an operator gives it up, layouts list it.
+//!
+//! **What keeps two decrees from contradicting each other?** A node votes only on the decree that follows the view that it goes by, and
+//! answers about any earlier one with its view. It has a view on disk before a shard goes by it, and a vote before it tells it.
 //!
 //! # Writing
 //!
@@ -119,9 +139,9 @@
 //! * §4.6: an acknowledged hint is deleted there. Here only if the acknowledgement is of exactly what is held.
 //! * §4.8.3: failure detection is local opinion, as there; here it never bears on safety, only on the choice of fallbacks.
 //! * §6.2: of the three strategies only the third, with owners from a stepwise layout instead of random tokens.
+//! * A joiner that is amended away may hold counted copies, as a fallback: it drains like a former member.
 //! * Strict requests, carts as a kind, contexts bound to their key, and zones are not in the paper.
-//! * The layout comes from the configuration for now: it does not change while the cluster runs, and a node
-//!   whose disk was wiped stays out.
+//! * §4.8.1: an operator's command is staged at any node, as there, but takes effect by decree and not by gossip.
 #![no_std]
 extern crate alloc;
 
