@@ -54,6 +54,15 @@ pub enum Action {
     Restart(u8),
     /// A disk is lost, and with it the node.
     Wipe(u8),
+    /// The decree is made that leads to the view with this number.
+    Decree(u8),
+    /// A node comes to go by a newer view.
+    Adopt {
+        /// The node.
+        node: u8,
+        /// The view, by its number.
+        view: u8,
+    },
     /// The checksum of a durable record fails from now on.
     Damage {
         /// The node.
@@ -85,6 +94,13 @@ impl World {
             Action::Crash { node: at, keep } => format!("crash {} keep {keep}", node(at)),
             Action::Restart(at) => format!("restart {}", node(at)),
             Action::Wipe(at) => format!("wipe {}", node(at)),
+            Action::Decree(view) => {
+                let turn = &self.setup().turns[usize::from(view) - 1];
+                format!("decree {}: {turn}", self.setup().view(view).id())
+            }
+            Action::Adopt { node: at, view } => {
+                format!("{} adopts {}", node(at), self.setup().view(view).id())
+            }
             Action::Damage { node: at, key } => {
                 format!("damage {} {}", node(at), self.setup().keys[usize::from(key)])
             }

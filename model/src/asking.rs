@@ -1,9 +1,10 @@
 //! The clients' side of a world: what they ask, and what they make of the replies.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use cartwheel_protocol::{
     Input,
+    bucket::Spread,
     context::{Binding, Context},
     id::{AddId, Incarnation},
     key::Key,
@@ -27,7 +28,7 @@ impl World {
         for number in 0..self.clients.len() {
             let client = number as u8;
             if let Some(task) = self.next_task(client) {
-                let at = task.at.iter().filter(|at| self.hosts[usize::from(**at)].is_up());
+                let at = task.at.iter().filter(|at| self.hosts[usize::from(**at)].view.is_some());
                 actions.extend(at.map(|at| Action::Ask { client, at: *at }));
             }
             if self.left(Budget::Retry) > 0 {
@@ -216,12 +217,16 @@ impl World {
         }
         match response {
             Response::Found { object, context, owners, fallbacks } => {
+                self.note_joint(at, op, observer);
                 self.judge_read(op, object, (*owners, *fallbacks), observer);
                 self.read(op, (object, context), *owners, observer);
             }
             // No client of a model asks for what a node itself stores.
             Response::Held { .. } => {}
-            Response::Written { slots, .. } => self.written(op, *slots, observer),
+            Response::Written { slots, .. } => {
+                self.note_joint(at, op, observer);
+                self.written(op, *slots, observer);
+            }
             Response::Refused(refusal) => {
                 match refusal {
                     Refusal::ForeignContext => observer.note(Witness::ForeignRefused),
@@ -244,6 +249,20 @@ impl World {
                     | Refusal::Damaged => {}
                 }
                 self.failed(client, attempt.step, refusal.is_definite(), observer);
+            }
+        }
+    }
+
+    fn note_joint(&self, at: usize, op: Op, observer: &mut impl Observer) {
+        if self.view_of(at).is_some_and(|view| view.next().is_some()) {
+            let is_read = self.task(op).what == What::Get;
+            let before = self.clients[usize::from(op.client)].current.as_ref().map(|c| c.before);
+            match is_read {
+                true if before.is_some_and(|before| before != 0) => {
+                    observer.note(Witness::JointRead);
+                }
+                true => {}
+                false => observer.note(Witness::JointWrite),
             }
         }
     }
@@ -284,7 +303,9 @@ impl World {
         if slots == self.setup.bucket.n {
             observer.note(Witness::SlotsAll);
         }
-        if self.holders(op, self.setup.owners()) < usize::from(need) {
+        let newest = self.newest().clone();
+        let owns = |at: usize| self.setup.owns_in(at, &newest);
+        if self.holders(op, owns) < usize::from(need) {
             observer.note(Witness::FallbackCounted);
         }
         let everywhere = self.hosts.len() == usize::from(slots);
@@ -339,16 +360,20 @@ impl World {
         task.quorum.unwrap_or(default)
     }
 
-    /// How many of the first `among` nodes hold all that a write did, durably.
-    pub(crate) fn holders(&self, op: Op, among: usize) -> usize {
+    /// How many of these nodes hold all that a write did, durably; how many zones of theirs, if zones count.
+    pub(crate) fn holders(&self, op: Op, among: impl Fn(usize) -> bool) -> usize {
         let task = self.task(op);
         let place = &self.setup.keys[usize::from(task.key)];
         let bound = self.setup.bucket.cancelled_bound as usize;
-        let holds = |host: &&crate::hashed::Hashed<crate::host::Host>| {
-            let record = host.disk.durable_cell(place).and_then(|cell| cell.record());
+        let holds = |at: &usize| {
+            let record = self.hosts[*at].disk.durable_cell(place).and_then(|cell| cell.record());
             record.is_some_and(|r| self.ghost.holds(r, op, task.what.is_entry(), bound))
         };
-        self.hosts.iter().take(among).filter(holds).count()
+        let holders = (0..self.hosts.len()).filter(|at| among(*at)).filter(holds);
+        match self.setup.bucket.spread {
+            Spread::Node => holders.count(),
+            Spread::Zone => holders.map(|at| self.setup.zone(at)).collect::<BTreeSet<u8>>().len(),
+        }
     }
 
     pub(crate) fn is_strict(&self, op: Op) -> bool {

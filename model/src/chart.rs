@@ -39,6 +39,7 @@ pub(crate) fn draw(start: &World, actions: &[Action]) -> String {
                 ));
                 put(format!("<text x='{}' y='{}'>{label}</text>", from.min(to) + 6, y - 4));
             }
+            Action::Decree(_) => put(format!("<text x='6' y='{}'>{label}</text>", y - 4)),
             Action::Ask { at, .. }
             | Action::Retry { at, .. }
             | Action::Sync(at)
@@ -48,6 +49,7 @@ pub(crate) fn draw(start: &World, actions: &[Action]) -> String {
             | Action::Crash { node: at, .. }
             | Action::Restart(at)
             | Action::Wipe(at)
+            | Action::Adopt { node: at, .. }
             | Action::Damage { node: at, .. } => {
                 let x = x(usize::from(*at));
                 put(format!("<circle cx='{x}' cy='{y}' r='3'/>"));

@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use cartwheel_protocol::{
     Config, Replica, Timer,
     id::{Incarnation, NodeId},
+    membership::Progress,
+    view::ViewId,
 };
 
 use crate::disk::Disk;
@@ -26,6 +28,14 @@ pub struct Host {
     pub(crate) asked: u64,
     /// Its disk was wiped: it stays out.
     pub(crate) out: bool,
+    /// The view that it goes by, by its number.
+    pub(crate) view: Option<u8>,
+    /// The view that it starts with.
+    pub(crate) saved: Option<u8>,
+    /// What it has ever told of its views. That is true for good.
+    pub(crate) progress: Progress,
+    /// The view in which it has told that it holds nothing any more.
+    pub(crate) drained: Option<ViewId>,
 }
 
 impl Host {
@@ -38,6 +48,10 @@ impl Host {
             starts: 0,
             asked: 0,
             out: false,
+            view: None,
+            saved: None,
+            progress: Progress::default(),
+            drained: None,
         }
     }
 
@@ -55,12 +69,14 @@ impl Host {
         self.timers.clear();
         self.suspects = 0;
         self.asked = 0;
+        self.view = None;
     }
 
     /// The disk is lost: the node stays out.
     pub(crate) fn wipe(&mut self) {
         self.crash(0);
         self.disk = Disk::default();
+        self.saved = None;
         self.out = true;
     }
 

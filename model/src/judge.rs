@@ -49,20 +49,22 @@ impl World {
             let lost = self.ghost.lost - fact.lost_before;
             (op, usize::from(self.need(op).saturating_sub(lost)))
         });
-        asked.all(|(op, need)| self.holders(op, self.hosts.len()) >= need)
+        asked.all(|(op, need)| self.holders(op, |_| true) >= need)
     }
 
     fn violated_when_quiet(&self) -> Option<Property> {
         if self.clients.iter().any(|client| !client.attempts.is_empty()) {
             return Some(Property::OneReplyPerRequest);
         }
-        let owners = || self.hosts.iter().take(self.setup.owners()).filter(|host| !host.out);
+        let newest = self.newest();
+        let hosts = || self.hosts.iter().enumerate();
+        let owners = || hosts().filter(|(at, host)| self.setup.owns_in(*at, newest) && !host.out);
         for key in &self.setup.keys {
             let object = |host: &crate::host::Host| {
                 let record = host.disk.durable_cell(key).and_then(|cell| cell.record());
                 record.map(|record| record.object.clone())
             };
-            let mut copies = owners().map(|host| object(host).unwrap_or_default());
+            let mut copies = owners().map(|(_, host)| object(host).unwrap_or_default());
             let first = copies.next()?;
             if copies.any(|copy| copy != first) {
                 return Some(Property::OwnersAreEqualWhenQuiet);
@@ -169,7 +171,7 @@ impl World {
         observer: &mut impl Observer,
     ) {
         self.note_read(object, fallbacks, observer);
-        if usize::from(owners) > self.setup.owners() {
+        if owners > self.setup.bucket.n {
             self.ghost.make_mut().violate(Property::LimitsHold);
         }
         if !shows_once(object) {
@@ -191,8 +193,12 @@ impl World {
 
     /// What a strict read owes to the strict writes that were acknowledged before it.
     fn judge_strict(&self, key: u8, before: u64, object: &Object) -> Option<Property> {
-        let earlier = |op: Op| before & op.bit() != 0 && self.key_of(op) == key;
-        for (op, fact) in self.ghost.facts().filter(|(op, _)| earlier(*op)) {
+        // As many disks as were written to may be lost: then nothing is promised any more.
+        let earlier = |(op, fact): &(Op, &Fact)| {
+            let lost = self.ghost.lost - fact.lost_before;
+            before & op.bit() != 0 && self.key_of(*op) == key && lost < self.need(*op)
+        };
+        for (op, fact) in self.ghost.facts().filter(earlier) {
             let task = &self.setup.clients[usize::from(op.client)].tasks[usize::from(op.step)];
             if task.what.is_entry() && !self.ghost.accounts_for(object, op.id()) {
                 return Some(Property::StrictReadsSeeStrictWrites);

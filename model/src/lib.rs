@@ -20,6 +20,7 @@
 
 pub mod action;
 mod asking;
+pub mod change;
 mod chart;
 pub mod cli;
 pub mod client;

@@ -1,5 +1,6 @@
 //! Presets: small clusters with few faults, each explored to the end.
 
+mod changes;
 mod plans;
 
 use crate::{setup::Plan, witness::Witness};
@@ -234,6 +235,149 @@ impl Preset {
             plan: plans::foreign_cart,
             needs: &[Witness::ForeignRefused, Witness::Acknowledged],
             is_quick: true,
+        },
+        Self {
+            name: "replace",
+            why: "One owner is replaced and a node crashes meanwhile: every strict read sees the strict write before it.",
+            plan: changes::replace,
+            needs: &[
+                Witness::JointRead,
+                Witness::JointWrite,
+                Witness::CaughtUp,
+                Witness::Changed,
+                Witness::CrashLost,
+                Witness::Restarted,
+            ],
+            is_quick: true,
+        },
+        Self {
+            name: "behind",
+            why: "A node that owns nothing is behind by a view: what it is told by those who went on does not count.",
+            plan: changes::behind,
+            needs: &[Witness::Changed, Witness::JointRead, Witness::StrictReadAfterWrite],
+            is_quick: true,
+        },
+        Self {
+            name: "unseen",
+            why: "Strict reads ask one owner: no change ends before every old owner has seen it.",
+            plan: changes::unseen,
+            needs: &[Witness::Changed, Witness::JointRead, Witness::StrictReadAfterWrite],
+            is_quick: true,
+        },
+        Self {
+            name: "shrink-and-grow",
+            why: "An owner leaves and later another comes: the one that stayed had to catch up as well.",
+            plan: changes::shrink_and_grow,
+            needs: &[Witness::Changed, Witness::CaughtUp, Witness::StrictReadAfterWrite],
+            is_quick: true,
+        },
+        Self {
+            name: "amend",
+            why: "A change is given up and begun again: what was caught up with before counts no more.",
+            plan: changes::amend,
+            needs: &[Witness::Amended, Witness::Changed, Witness::CaughtUp, Witness::JointRead],
+            is_quick: true,
+        },
+        Self {
+            name: "dead-owner",
+            why: "An owner's disk is lost and its loss accepted: all others are merged from, and its id never comes back.",
+            plan: changes::dead_owner,
+            needs: &[
+                Witness::DiskLost,
+                Witness::Changed,
+                Witness::CaughtUp,
+                Witness::StrictReadAfterWrite,
+            ],
+            is_quick: true,
+        },
+        Self {
+            name: "change-crash",
+            why: "One of two owners is replaced, with a strict write, a strict read and a crash.",
+            plan: changes::change_crash,
+            needs: &[
+                Witness::JointRead,
+                Witness::JointWrite,
+                Witness::CaughtUp,
+                Witness::Changed,
+                Witness::CrashLost,
+                Witness::Restarted,
+            ],
+            is_quick: false,
+        },
+        Self {
+            name: "drain",
+            why: "A removed owner hands all off before it is forgotten, also when it comes back with its old view.",
+            plan: changes::drain,
+            needs: &[Witness::Drained, Witness::Changed, Witness::RemovedReturns, Witness::Quiet],
+            is_quick: false,
+        },
+        Self {
+            name: "hint-across",
+            why: "The owner of a hint is replaced while it waits: it goes to all owners there are now.",
+            plan: changes::hint_across,
+            needs: &[Witness::FallbackCounted, Witness::HintDelivered, Witness::Changed],
+            is_quick: false,
+        },
+        Self {
+            name: "stale-settlement",
+            why: "A hint is handed over while the view changes: only an answer in the holder's view settles it.",
+            plan: changes::stale_settlement,
+            needs: &[Witness::FallbackCounted, Witness::HintDelivered, Witness::Changed],
+            is_quick: false,
+        },
+        Self {
+            name: "moved-owner",
+            why: "A node stays a member and owns the key no more: what addresses it as owner, it owes.",
+            plan: changes::moved_owner,
+            needs: &[Witness::Changed, Witness::HintDelivered, Witness::Quiet],
+            is_quick: false,
+        },
+        Self {
+            name: "leave-with-hints",
+            why: "A node leaves that holds a hint: it is forgotten when it has handed it over.",
+            plan: changes::leave_with_hints,
+            needs: &[
+                Witness::FallbackCounted,
+                Witness::HintDelivered,
+                Witness::Drained,
+                Witness::Changed,
+            ],
+            is_quick: true,
+        },
+        Self {
+            name: "owes-all",
+            why: "A node that owns nothing coordinates and holds a slot: its copy goes when all owners have one.",
+            plan: changes::owes_all,
+            needs: &[Witness::FallbackCounted, Witness::HintDelivered],
+            is_quick: true,
+        },
+        Self {
+            name: "zones",
+            why: "Copies are spread over zones: two in one zone count once.",
+            plan: changes::zones,
+            needs: &[Witness::Unavailable, Witness::Acknowledged],
+            is_quick: true,
+        },
+        Self {
+            name: "zone-hint",
+            why: "A hint waits in another zone than its owner's: all owners get it before it goes.",
+            plan: changes::zone_hint,
+            needs: &[Witness::FallbackCounted, Witness::HintDelivered],
+            is_quick: true,
+        },
+        Self {
+            name: "forward-change",
+            why: "A forwarded put, a silence and a change of the only owner: it is not coordinated twice.",
+            plan: changes::forward_change,
+            needs: &[Witness::Changed, Witness::Replaced, Witness::CaughtUp],
+            is_quick: false,
+        },
+        Self {
+            name: "grow-and-shrink",
+            why: "From one node to four and back to two, with a strict write at the start and a strict read at the end.",
+            plan: changes::grow_and_shrink,
+            needs: &[Witness::Changed, Witness::CaughtUp, Witness::StrictReadAfterWrite],
+            is_quick: false,
         },
     ];
 

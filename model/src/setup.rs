@@ -4,15 +4,18 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use cartwheel_protocol::{
     Config,
-    bucket::{Bucket, BucketName, Kind},
-    id::{ClusterId, NodeId, Zone},
+    bucket::{Bucket, BucketName, Kind, Spread},
+    id::{ClusterId, NodeId},
     key::{Key, Partitions, RecordKey},
-    layout::{Layout, Member},
+    layout::Layout,
     rules::Rules,
     view::View,
 };
 
-use crate::client::Script;
+use crate::{
+    change::{Turn, member, musts, views},
+    client::Script,
+};
 
 /// The knobs of a preset. Nodes are counted from zero in the order of the key's preference list: first
 /// the owners, then the fallbacks.
@@ -22,6 +25,16 @@ pub struct Plan {
     pub owners: u8,
     /// How many more nodes there are.
     pub others: u8,
+    /// How many of the owners and the others are members at the start; all, if this is not smaller.
+    pub members: u8,
+    /// How many nodes there are beside, that are no members at the start.
+    pub outsiders: u8,
+    /// The zones of the nodes, by number; zero for those beyond the list.
+    pub zones: Vec<u8>,
+    /// Over what copies are spread.
+    pub spread: Spread,
+    /// What is decreed, one after the other.
+    pub turns: Vec<Turn>,
     /// What the keys hold.
     pub kind: Kind,
     /// The quorums of requests that do not say: `(r, w)`.
@@ -53,8 +66,11 @@ pub struct Plan {
 /// A plan that was worked out: immutable, shared by all worlds of an exploration.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Setup {
-    /// The one view.
-    pub(crate) view: Arc<View>,
+    /// The view at the start, then what each of `turns` leads to.
+    pub(crate) views: Vec<Arc<View>>,
+    /// Who must catch up in each view.
+    pub(crate) musts: Vec<Vec<NodeId>>,
+    pub(crate) turns: Vec<Turn>,
     /// What every replica is configured with.
     pub(crate) config: Arc<Config>,
     /// The bucket of all keys.
@@ -63,6 +79,7 @@ pub struct Setup {
     pub(crate) keys: Vec<RecordKey>,
     /// All nodes, in the order of the preference list, which is also that of their ids.
     pub(crate) nodes: Vec<NodeId>,
+    pub(crate) zones: Vec<u8>,
     pub(crate) slow_disks: bool,
     pub(crate) clients: Vec<Script>,
     pub(crate) suspicions: Vec<(u8, u8)>,
@@ -191,6 +208,11 @@ impl Plan {
         Self {
             owners,
             others,
+            members: u8::MAX,
+            outsiders: 0,
+            zones: Vec::new(),
+            spread: Spread::Node,
+            turns: Vec::new(),
             kind,
             quorums: (majority, majority),
             strict: (majority, majority),
@@ -211,6 +233,13 @@ impl Plan {
     #[must_use]
     pub fn client(mut self, script: Script) -> Self {
         self.clients.push(script);
+        self
+    }
+
+    /// The same with one more decree.
+    #[must_use]
+    pub fn turn(mut self, turn: Turn) -> Self {
+        self.turns.push(turn);
         self
     }
 
@@ -235,10 +264,12 @@ impl Setup {
             strict_w,
             r,
             w,
+            spread: plan.spread,
             cancelled_bound: plan.cancelled_bound,
             ..Bucket::new(name.clone(), plan.kind, plan.owners)
         };
-        let (view, nodes) = view_in_order(usize::from(plan.owners + plan.others), &bucket);
+        let (views, nodes) = views_in_order(plan, &bucket);
+        let view = &views[0];
         let names = ["k", "l", "m"];
         let keys = names.iter().take(usize::from(plan.keys));
         let keys = keys.map(|key| view.place(Key::new(name.clone(), key.as_bytes()))).collect();
@@ -246,11 +277,14 @@ impl Setup {
         config.max_pending = plan.max_pending;
         config.rules = rules;
         Self {
-            view,
+            musts: musts(&views),
+            views,
+            turns: plan.turns.clone(),
             config: Arc::new(config),
             bucket,
             keys,
             nodes,
+            zones: plan.zones.clone(),
             slow_disks: plan.slow_disks,
             clients: plan.clients.clone(),
             suspicions: plan.suspicions.clone(),
@@ -260,9 +294,9 @@ impl Setup {
         }
     }
 
-    /// How many of the nodes, from the first on, own the keys.
-    pub(crate) fn owners(&self) -> usize {
-        usize::from(self.bucket.n)
+    /// The zone of a node, by its number.
+    pub(crate) fn zone(&self, at: usize) -> u8 {
+        self.zones.get(at).copied().unwrap_or(0)
     }
 
     /// Where a node stands among [`Setup::nodes`].
@@ -271,31 +305,33 @@ impl Setup {
     }
 }
 
-/// A view of one partition whose preference list ascends with the ids, so that traces are easy to read: the
-/// first ids that happen to fall so.
-fn view_in_order(count: usize, bucket: &Bucket) -> (Arc<View>, Vec<NodeId>) {
+/// Views of one partition. The members' preference list ascends with the ids, those that come later follow, and each
+/// change makes those owners that the plan says: so traces are easy to read. The first ids that happen to fall so.
+fn views_in_order(plan: &Plan, bucket: &Bucket) -> (Vec<Arc<View>>, Vec<NodeId>) {
     let one = Partitions::new(1).expect("one is a power of two");
+    let members = plan.members.min(plan.owners + plan.others);
+    let count = usize::from(members + plan.outsiders);
     for ids in 0_u32..1 << 15 {
         let nodes: Vec<NodeId> =
             (0..15).filter(|bit| ids >> bit & 1 == 1).map(|bit| NodeId(bit + 1)).collect();
         if nodes.len() != count {
             continue;
         }
-        let members = nodes.iter().map(|id| member(*id));
-        let layout = Layout::form(members, one, [bucket.clone()]).expect("a tiny layout is valid");
+        let zone = |at: usize| plan.zones.get(at).copied().unwrap_or(0);
+        let first = &nodes[..usize::from(members)];
+        let listed = first.iter().enumerate().map(|(at, id)| member(*id, zone(at)));
+        let layout = Layout::form(listed, one, [bucket.clone()]).expect("a tiny layout is valid");
         let view = View::new(Arc::new(layout));
         let partition = one.iter().next().expect("there is one partition");
-        let fallbacks: Vec<NodeId> = view.fallbacks(partition, bucket.n).collect();
-        if view.owners(partition, bucket.n).iter().chain(&fallbacks).eq(&nodes) {
-            return (Arc::new(view), nodes);
+        if view.preference_list(partition, bucket.n) != first {
+            continue;
+        }
+        let rest = (&plan.zones[..], bucket.n);
+        if let Some(views) = views(Arc::new(view), &plan.turns, &nodes, rest) {
+            return (views, nodes);
         }
     }
-    unreachable!("some choice of {count} of 15 ids has an ascending preference list")
-}
-
-fn member(id: NodeId) -> Member {
-    let name: Arc<str> = id.to_string().into();
-    Member { id, name: name.clone(), address: name, zone: Zone(Arc::from("z")), weight: 1 }
+    panic!("no choice of {count} of 15 ids falls as the plan says");
 }
 
 #[cfg(test)]
@@ -306,7 +342,7 @@ mod tests {
     fn nodes_stand_in_the_order_of_the_preference_list() {
         for (owners, others) in [(1, 1), (2, 1), (3, 0), (3, 1), (2, 2)] {
             let setup = Setup::new(&Plan::new(owners, others, Kind::Register), Rules::sound());
-            let owned = setup.view.owners(setup.keys[0].partition, owners);
+            let owned = setup.views[0].owners(setup.keys[0].partition, owners);
             assert_eq!(owned, &setup.nodes[..usize::from(owners)]);
             assert_eq!(setup.nodes.len(), usize::from(owners + others));
         }

@@ -56,13 +56,27 @@ pub enum Witness {
     SlotsAll,
     /// Every owner answered a read after something was lost.
     Mended,
+    /// An owner caught up that had to.
+    CaughtUp,
+    /// A change of the layout came to its end.
+    Changed,
+    /// A change of the layout was amended.
+    Amended,
+    /// A strict read was answered in a joint view after a strict write was acknowledged.
+    JointRead,
+    /// A write was acknowledged in a joint view.
+    JointWrite,
+    /// A former member told that it holds nothing any more.
+    Drained,
+    /// A node started with its old view after it was removed.
+    RemovedReturns,
     /// All was quiet after the last task.
     Quiet,
 }
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 31] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -86,6 +100,13 @@ impl Witness {
         Self::Unavailable,
         Self::SlotsAll,
         Self::Mended,
+        Self::CaughtUp,
+        Self::Changed,
+        Self::Amended,
+        Self::JointRead,
+        Self::JointWrite,
+        Self::Drained,
+        Self::RemovedReturns,
         Self::Quiet,
     ];
 
@@ -115,6 +136,13 @@ impl Witness {
             Self::Unavailable => "an outcome is unknown",
             Self::SlotsAll => "all slots are filled at the reply",
             Self::Mended => "a read of every owner follows a loss",
+            Self::CaughtUp => "a new owner has caught up",
+            Self::Changed => "a change is finished",
+            Self::Amended => "a change is amended",
+            Self::JointRead => "a joint view serves a strict read",
+            Self::JointWrite => "a joint view serves a write",
+            Self::Drained => "a former member is drained",
+            Self::RemovedReturns => "a removed node comes back",
             Self::Quiet => "all is quiet at the end",
         }
     }

@@ -26,6 +26,8 @@ pub struct World {
     pub(crate) clients: Hashed<Vec<Client>>,
     pub(crate) ghost: Hashed<Ghost>,
     pub(crate) left: Budgets,
+    /// The number of the newest view that was decreed.
+    pub(crate) decreed: u8,
 }
 
 impl World {
@@ -38,9 +40,13 @@ impl World {
             clients: Hashed::new(vec![Client::default(); setup.clients.len()]),
             ghost: Hashed::new(Ghost::default()),
             left: plan.budgets,
+            decreed: 0,
             setup: Hashed::new(setup),
         };
         for at in 0..world.hosts.len() {
+            if world.setup.view(0).lists(world.setup.nodes[at]) {
+                world.hosts[at].make_mut().saved = Some(0);
+            }
             world.start(at, &mut ());
         }
         for (node, other) in world.setup.suspected.clone() {
@@ -91,6 +97,7 @@ impl World {
         }
         self.list_timers(actions);
         self.list_opinions(actions);
+        self.list_changes(actions);
         for at in 0..self.hosts.len() {
             self.list_faults(at as u8, actions);
         }
@@ -116,18 +123,22 @@ impl World {
                     Timer::Fallback(_) => self.left(Budget::Silence) > 0,
                     Timer::Deadline(_) => self.left(Budget::Deadline) > 0,
                     Timer::CatchUp => self.left(Budget::CatchUp) > 0,
-                    // Owners hold no hints, and there is nothing to hand over on an empty disk.
-                    Timer::Handoff => {
-                        at >= self.setup.owners()
-                            && !host.disk.is_empty()
-                            && self.left(Budget::Handoff) > 0
-                    }
+                    Timer::Handoff => self.left(Budget::Handoff) > 0 && self.may_hand_off(at),
                 };
                 if may_fire {
                     actions.push(Action::Fire(at as u8, *timer));
                 }
             }
         }
+    }
+
+    /// Owners hold no hints, and there is nothing to hand over on an empty disk, but to be said that it is so.
+    fn may_hand_off(&self, at: usize) -> bool {
+        let host = &self.hosts[at];
+        self.view_of(at).is_some_and(|view| {
+            let reports = !self.setup.turns.is_empty() && !view.is_member(self.setup.nodes[at]);
+            !self.setup.owns_in(at, view) && (!host.disk.is_empty() || reports)
+        })
     }
 
     fn list_opinions(&self, actions: &mut Vec<Action>) {
@@ -154,7 +165,8 @@ impl World {
                     .map(|(keep, _)| Action::Crash { node, keep: keep as u8 + 1 }),
             );
         }
-        if !host.is_up() && !host.out {
+        let comes_back = !host.out || !self.setup.config.rules.wiped_disk_is_new();
+        if !host.is_up() && comes_back {
             actions.push(Action::Restart(node));
         }
         let may_lose = !host.out && among(&self.setup.losing);
@@ -211,6 +223,8 @@ impl World {
                 self.spend(Budget::Wipe);
                 self.wipe(usize::from(at), observer);
             }
+            Action::Decree(_) => self.decree(observer),
+            Action::Adopt { node, view } => self.adopt(usize::from(node), view, observer),
             Action::Damage { node, key } => {
                 self.spend(Budget::Damage);
                 observer.note(Witness::Damaged);
@@ -244,10 +258,18 @@ impl World {
     }
 
     fn start(&mut self, at: usize, observer: &mut impl Observer) {
-        let (id, view) = (self.setup.nodes[at], self.setup.view.clone());
+        let id = self.setup.nodes[at];
         let config = self.setup.config.clone();
-        self.hosts[at].make_mut().start(id, &config);
-        self.step(at, Input::View(view), observer);
+        let host = self.hosts[at].make_mut();
+        host.out = false;
+        host.start(id, &config);
+        if let Some(saved) = host.saved {
+            let view = self.setup.view(saved).clone();
+            if !self.newest().is_member(id) {
+                observer.note(Witness::RemovedReturns);
+            }
+            self.go_by(at, view, observer);
+        }
     }
 
     fn suspect(&mut self, node: u8, other: u8, suspected: bool, observer: &mut impl Observer) {
@@ -289,7 +311,7 @@ impl World {
     }
 
     /// What some owner holds may be missing at another from now on.
-    fn stir(&mut self) {
+    pub(crate) fn stir(&mut self) {
         if !self.ghost.stirred {
             self.ghost.make_mut().stirred = true;
         }
@@ -341,8 +363,7 @@ impl World {
                 Effect::CancelTimer(timer) => {
                     self.hosts[at].make_mut().timers.remove(&timer);
                 }
-                // Suspicion is an action here: Membership is not in the model.
-                Effect::Report(_) => {}
+                Effect::Report(fact) => self.report(at, fact, observer),
             }
         }
         self.close(at, tickets, observer);
@@ -377,10 +398,15 @@ impl World {
         let sound = |host: &Host| {
             host.disk.durable().all(|(_, cell)| cell.record().is_some_and(|record| !owes(record)))
         };
-        !self.ghost.stirred && self.is_at_rest() && self.hosts().all(|host| host.out || sound(host))
+        let newest = self.newest();
+        !self.ghost.stirred
+            && newest.next().is_none()
+            && newest.layout().draining().is_empty()
+            && self.is_at_rest()
+            && self.hosts().all(|host| host.out || sound(host))
     }
 
-    /// Whether nothing is under way: every node that is not lost is up, all is durable, no message is in flight and
+    /// Whether nothing is under way: every node that is not lost is up and goes by the newest view, all is durable, no message is in flight and
     /// no request open.
     pub(crate) fn is_at_rest(&self) -> bool {
         let only_handoff = |host: &Host| host.timers.iter().all(|timer| *timer == Timer::Handoff);
@@ -389,6 +415,7 @@ impl World {
         };
         self.network.packets().is_empty()
             && self.clients.iter().all(|client| client.current.is_none())
+            && self.all_are_up_to_date()
             && self.hosts().all(rests)
     }
 }
@@ -412,6 +439,9 @@ impl fmt::Display for World {
                 f.write_str(" | unsynced")?;
                 batch.records().try_for_each(|(key, record)| write!(f, " {key} {record}"))?;
                 batch.removals().try_for_each(|key| write!(f, " {key} dropped"))?;
+            }
+            if let Some(view) = host.view.filter(|_| !self.setup.turns.is_empty()) {
+                write!(f, " in {}", self.setup.view(view).id())?;
             }
             host.timers.iter().try_for_each(|timer| write!(f, " [{timer}]"))?;
             for other in (0..self.hosts.len() as u8).filter(|other| host.does_suspect(*other)) {

@@ -21,6 +21,8 @@ pub(crate) struct Get {
     view: ViewId,
     need: u8,
     strict: bool,
+    /// Whether a view change made it count anew: answers to what was asked before may still come.
+    again: bool,
     /// Of the older layout.
     owners: Vec<NodeId>,
     /// Of the newer layout, for a strict read in a joint view.
@@ -45,17 +47,20 @@ impl Get {
             view: view.id(),
             need,
             strict,
+            again: false,
             owners: Vec::new(),
             next: Vec::new(),
             fallbacks: Vec::new(),
             answers: Vec::new(),
         };
         get.restart(view, n, rules);
+        get.again = false;
         get
     }
 
     /// The view has changed: a strict read counts anew, by the owners in all layouts of the new one (L2).
     pub(crate) fn restart(&mut self, view: &View, n: u8, rules: Rules) {
+        self.again = true;
         self.view = view.id();
         self.owners = view.owners(self.key.partition, n).to_vec();
         let next = view.next_owners(self.key.partition, n);
@@ -91,10 +96,15 @@ impl Get {
     }
 
     /// One node's answer. A second one of the same node never counts (Q1).
+    ///
+    /// A strict read counts none of a newer view (L2). When it has begun again, it counts none of an older one either: that
+    /// may be the answer to what was asked before the view changed, given by an owner of the next layout that had not
+    /// caught up yet.
     pub(crate) fn hear(&mut self, from: NodeId, answer: Answer, view: ViewId, rules: Rules) {
-        let too_new = self.strict && view > self.view && rules.keeps(Mutant::NoViewMatch);
+        let other = view > self.view || (self.again && view < self.view);
+        let misfit = self.strict && other && rules.keeps(Mutant::NoViewMatch);
         let asked = self.is_owner(from) || self.fallbacks.contains(&from);
-        if too_new || !asked {
+        if misfit || !asked {
             return;
         }
         if let Err(at) = self.answers.binary_search_by_key(&from, |(node, _)| *node) {

@@ -11,15 +11,15 @@ fn task(what: What, at: u8) -> Task {
     Task::new(what, &[at])
 }
 
-fn put(at: u8) -> Task {
+pub(super) fn put(at: u8) -> Task {
     task(What::Put, at)
 }
 
-fn get(at: u8) -> Task {
+pub(super) fn get(at: u8) -> Task {
     task(What::Get, at)
 }
 
-fn add(at: u8) -> Task {
+pub(super) fn add(at: u8) -> Task {
     task(What::Add, at)
 }
 
