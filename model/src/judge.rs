@@ -1,7 +1,7 @@
 //! Where the properties are judged.
 
 use cartwheel_protocol::{
-    Ticket,
+    Input, Ticket, Timer,
     id::AddId,
     key::RecordKey,
     limits,
@@ -9,12 +9,16 @@ use cartwheel_protocol::{
 };
 
 use crate::{
+    action::Action,
     client::Op,
     ghost::{Fact, Status, id_of},
     property::Property,
     witness::{Observer, Witness},
     world::World,
 };
+
+/// How often hints may have to be handed on: a copy goes from a node to an owner, and no further.
+const ROUNDS: usize = 3;
 
 impl World {
     /// The property that does not hold here, if there is one; the one that was seen first.
@@ -32,6 +36,7 @@ impl World {
                 Property::OwnersAreEqualWhenQuiet
                 | Property::CancelledStaysCancelled
                 | Property::OneReplyPerRequest => when_quiet(),
+                Property::HintsCanEnd => !self.hints_can_end(),
                 Property::NothingFromNowhere
                 | Property::DotNamesOneValue
                 | Property::AddShownOnce
@@ -50,6 +55,36 @@ impl World {
             (op, usize::from(self.need(op).saturating_sub(lost)))
         });
         asked.all(|(op, need)| self.holders(op, |_| true) >= need)
+    }
+
+    /// Whether hand-off would end, if from here on nothing else happened. Hints wait for whom is lost or damaged, and for who is
+    /// behind: there nothing is asked.
+    fn hints_can_end(&self) -> bool {
+        let owes = |world: &Self| (0..world.hosts.len()).any(|at| world.holds_a_hint(at));
+        let is_whole = |host: &crate::host::Host| {
+            !host.out && host.disk.durable().all(|(_, cell)| cell.record().is_some())
+        };
+        if !owes(self) || !self.is_at_rest() || !self.hosts().all(is_whole) {
+            return true;
+        }
+        let mut world = self.clone();
+        for _ in 0..ROUNDS {
+            world.hand_all_off();
+        }
+        !owes(&world)
+    }
+
+    /// Every node makes a pass over its hints, and all that follows is done.
+    fn hand_all_off(&mut self) {
+        for at in 0..self.hosts.len() {
+            if self.hosts[at].make_mut().timers.remove(&Timer::Handoff) {
+                self.step(at, Input::Timeout(Timer::Handoff), &mut ());
+            }
+        }
+        let may_run = |action: &Action| matches!(action, Action::Deliver(_) | Action::Sync(_));
+        while let Some(action) = self.enabled().into_iter().find(may_run) {
+            self.apply(action, &mut ());
+        }
     }
 
     fn violated_when_quiet(&self) -> Option<Property> {
@@ -251,9 +286,9 @@ mod tests {
 
     use cartwheel_protocol::{
         bucket::Kind,
-        id::{AddId, Incarnation},
+        id::{AddId, Incarnation, NodeId},
         object::{Addition, Value},
-        record::{Record, Storage as _},
+        record::{Owed, Record, Storage as _, Stored},
         request::{Refusal, Response},
         rules::Rules,
         version::{Actor, Dot, VersionVector},
@@ -400,6 +435,29 @@ mod tests {
         let judged = world.judge_strict(0, op(1).bit(), &back);
         assert_eq!(judged, Some(Property::CancelledStaysCancelled));
         assert_eq!(world.judge_strict(0, op(1).bit(), &Object::new()), None);
+    }
+
+    #[test]
+    fn a_hint_that_nobody_takes_is_noticed() {
+        let mut plan = Plan::new(1, 1, Kind::Register).client(Script::new([put()]));
+        plan.suspected = vec![(1, 0)];
+        plan.clients[0].tasks[0].at = vec![1];
+        let mut world = World::new(&plan, Rules::sound());
+        world.apply(Action::Ask { client: 0, at: 1 }, &mut ());
+        while let Some(action) = world.enabled().first() {
+            world.apply(*action, &mut ());
+        }
+        assert_eq!(world.violation(), None, "the owner would take it");
+        let key = world.setup().keys[0].clone();
+        let Stored::Found(mut record) = world.hosts[1].disk.read(&key) else {
+            panic!("node 1 holds a hint")
+        };
+        let view = world.newest().id();
+        record.owed = Owed::new(view, [NodeId(99)]);
+        world.hosts[1].make_mut().disk.write(key, Some(record));
+        world.close(1, Vec::new(), &mut ());
+        world.hosts[1].make_mut().disk.sync();
+        assert_eq!(world.violation(), Some(Property::HintsCanEnd));
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl Model for WorldModel {
             holds::<8>,
             holds::<9>,
             holds::<10>,
+            holds::<11>,
         ];
         let named = Property::ALL.iter().zip(conditions);
         named.map(|(property, holds)| Always::always(property.name(), holds)).collect()

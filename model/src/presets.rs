@@ -251,6 +251,19 @@ impl Preset {
             is_quick: true,
         },
         Self {
+            name: "leave",
+            why: "The only owner leaves its keys to another member: what it took before it knew of that is not missed.",
+            plan: changes::leave,
+            needs: &[
+                Witness::JointRead,
+                Witness::JointWrite,
+                Witness::CaughtUp,
+                Witness::Changed,
+                Witness::CrashLost,
+            ],
+            is_quick: true,
+        },
+        Self {
             name: "behind",
             why: "A node that owns nothing is behind by a view: what it is told by those who went on does not count.",
             plan: changes::behind,

@@ -24,6 +24,8 @@ pub enum Property {
     StrictReadsSeeStrictWrites,
     /// When quiet, all owners hold the same.
     OwnersAreEqualWhenQuiet,
+    /// At rest every hint can be handed over, so that in the end nobody owes anybody anything.
+    HintsCanEnd,
     /// No record, reply or table outgrows its limit.
     LimitsHold,
     /// A request with another key's context is refused.
@@ -34,7 +36,7 @@ pub enum Property {
 
 impl Property {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AcknowledgedIsDurable,
         Self::NothingFromNowhere,
         Self::DotNamesOneValue,
@@ -43,6 +45,7 @@ impl Property {
         Self::NoResurrectedSibling,
         Self::StrictReadsSeeStrictWrites,
         Self::OwnersAreEqualWhenQuiet,
+        Self::HintsCanEnd,
         Self::LimitsHold,
         Self::ForeignContextsAreRefused,
         Self::OneReplyPerRequest,
@@ -59,6 +62,7 @@ impl Property {
             Self::NoResurrectedSibling => "no resurrected sibling",
             Self::StrictReadsSeeStrictWrites => "strict reads see strict writes",
             Self::OwnersAreEqualWhenQuiet => "when quiet, owners are equal",
+            Self::HintsCanEnd => "hints can end",
             Self::LimitsHold => "limits hold",
             Self::ForeignContextsAreRefused => "foreign contexts are refused",
             Self::OneReplyPerRequest => "one reply per request",

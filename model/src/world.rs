@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cartwheel_protocol::{
-    Effect, Input, Message, Ticket, Timer, id::NodeId, record::Record, rules::Rules,
+    Effect, Input, Message, Ticket, Timer, id::NodeId, rules::Rules,
 };
 
 use crate::{
@@ -394,16 +394,21 @@ impl World {
 
     /// Whether nothing is under way or owed, and nothing was lost since every owner answered one read.
     pub fn is_quiet(&self) -> bool {
-        let owes = |record: &Record| record.owed.is_some();
-        let sound = |host: &Host| {
-            host.disk.durable().all(|(_, cell)| cell.record().is_some_and(|record| !owes(record)))
-        };
+        let is_whole =
+            |host: &Host| host.out || host.disk.durable().all(|(_, cell)| cell.record().is_some());
         let newest = self.newest();
         !self.ghost.stirred
             && newest.next().is_none()
             && newest.layout().draining().is_empty()
             && self.is_at_rest()
-            && self.hosts().all(|host| host.out || sound(host))
+            && self.hosts().all(is_whole)
+            && !(0..self.hosts.len()).any(|at| self.holds_a_hint(at))
+    }
+
+    /// Whether a node holds a durable record that it does not own: it owes it to somebody, whatever the record says.
+    pub(crate) fn holds_a_hint(&self, at: usize) -> bool {
+        let owns = self.view_of(at).is_some_and(|view| self.setup.owns_in(at, view));
+        !owns && self.hosts[at].disk.durable().next().is_some()
     }
 
     /// Whether nothing is under way: every node that is not lost is up and goes by the newest view, all is durable, no message is in flight and

@@ -310,21 +310,22 @@ pub(crate) fn settle<S: Storage>(
     let (Stored::Found(record), Some(bucket)) = (env.storage.read(key), env.bucket(key)) else {
         return;
     };
-    if env.owns(key, bucket) || (!owner && env.keeps(Mutant::AnySettles)) {
+    if env.owns(key, bucket) {
         return;
     }
     if !env.keeps(Mutant::DeleteHintUnconditionally) {
         env.storage.write(key.clone(), None);
         return;
     }
-    let settles = view == env.view.id() && env.view.owns(from, key.partition, bucket.n);
-    let counts = settles || !env.keeps(Mutant::AnySettles);
-    if !counts || record.object.digest(&key.key) != digest {
+    let in_view = view == env.view.id() && env.view.owns(from, key.partition, bucket.n);
+    let settles = owner && in_view;
+    let misfits = !settles && env.keeps(Mutant::AnySettles);
+    if misfits || record.object.digest(&key.key) != digest {
         return;
     }
     let owed = owed_in(env.view, key, bucket.n, &record, env.config.rules);
-    let first_is_enough = !env.keeps(Mutant::DropAfterFirstOwnerAcks);
-    let left = owed.into_iter().filter(|owner| *owner != from && !first_is_enough);
+    let settles_all = !settles || !env.keeps(Mutant::DropAfterFirstOwnerAcks);
+    let left = owed.into_iter().filter(|owner| *owner != from && !settles_all);
     let left = Owed::new(env.view.id(), left);
     let record = left.map(|left| Record { owed: Some(left), ..record });
     env.storage.write(key.clone(), record);

@@ -2,7 +2,7 @@
 
 use cartwheel_protocol::bucket::{Kind, Spread};
 
-use super::plans::{add, get, put};
+use super::plans::{get, put};
 use crate::{
     change::{Order, Turn},
     client::{Script, Task, What},
@@ -34,6 +34,15 @@ fn strictly(what: What, at: &[u8]) -> Task {
 pub(super) fn replace() -> Plan {
     replace_one()
         .client(Script::new([strictly(What::Put, &[0, 1])]))
+        .client(Script::new([strictly(What::Get, &[0, 1])]))
+        .may(Budget::Crash, 1)
+}
+
+pub(super) fn leave() -> Plan {
+    Plan::new(1, 1, Kind::Register)
+        .turn(Turn::change([Order::Leave(0)], &[1]))
+        .turn(Turn::finish())
+        .client(Script::new([strictly(What::Put, &[0])]))
         .client(Script::new([strictly(What::Get, &[0, 1])]))
         .may(Budget::Crash, 1)
 }
@@ -99,7 +108,7 @@ pub(super) fn dead_owner() -> Plan {
 pub(super) fn change_crash() -> Plan {
     replace_second()
         .client(Script::new([strictly(What::Put, &[0, 1])]))
-        .client(Script::new([strictly(What::Get, &[0, 2])]))
+        .client(Script::new([strictly(What::Get, &[0, 2]).after(0, 0)]))
         .may(Budget::Crash, 1)
 }
 
@@ -116,7 +125,7 @@ pub(super) fn drain() -> Plan {
 
 pub(super) fn hint_across() -> Plan {
     let mut plan = Plan::new(2, 1, Kind::Register)
-        .turn(Turn::change([Order::Replace { old: 1, new: 3 }], &[0, 3]))
+        .turn(Turn::change([Order::Replace { old: 1, new: 3 }], &[0, 3]).after(0, 0))
         .turn(Turn::finish())
         .client(Script::new([put(0)]))
         .may(Budget::Handoff, 2);
@@ -126,12 +135,11 @@ pub(super) fn hint_across() -> Plan {
 }
 
 pub(super) fn stale_settlement() -> Plan {
-    let mut plan = Plan::new(2, 1, Kind::Cart)
+    let mut plan = Plan::new(2, 1, Kind::Register)
         .turn(Turn::change([Order::Address(0)], &[0, 1]))
         .turn(Turn::finish())
-        .client(Script::new([add(0).retry_at(&[1])]))
-        .may(Budget::Retry, 1)
-        .may(Budget::Handoff, 2);
+        .client(Script::new([put(0)]))
+        .may(Budget::Handoff, 1);
     plan.suspected = vec![(0, 1)];
     plan
 }
@@ -149,7 +157,7 @@ pub(super) fn moved_owner() -> Plan {
 
 pub(super) fn leave_with_hints() -> Plan {
     let mut plan = Plan::new(2, 1, Kind::Register)
-        .turn(Turn::change([Order::Leave(2)], &[0, 1]))
+        .turn(Turn::change([Order::Leave(2)], &[0, 1]).after(0, 0))
         .turn(Turn::finish())
         .turn(Turn::change([Order::Forget(2)], &[0, 1]))
         .turn(Turn::finish())
@@ -168,10 +176,11 @@ pub(super) fn owes_all() -> Plan {
 
 pub(super) fn zones() -> Plan {
     let mut plan = Plan::new(2, 1, Kind::Register)
-        .client(Script::new([put(0)]))
+        .client(Script::new([put(1)]))
         .may(Budget::Silence, 1)
+        .may(Budget::Deadline, 1)
         .may(Budget::Handoff, 2);
-    plan.zones = vec![0, 1, 0];
+    plan.zones = vec![0, 1, 1];
     plan.spread = Spread::Zone;
     plan
 }
@@ -201,12 +210,12 @@ pub(super) fn grow_and_shrink() -> Plan {
     let mut plan = Plan::new(2, 0, Kind::Register)
         .turn(Turn::change([Order::Join(1)], &[0, 1]))
         .turn(Turn::finish())
-        .turn(Turn::change([Order::Join(2), Order::Join(3)], &[2, 3]))
+        .turn(Turn::change([Order::Join(2), Order::Join(3)], &[]))
         .turn(Turn::finish())
         .turn(Turn::change([Order::Leave(0), Order::Leave(1)], &[2, 3]))
         .turn(Turn::finish())
         .client(Script::new([strictly(What::Put, &[0])]))
-        .client(Script::new([strictly(What::Get, &[2])]));
+        .client(Script::new([strictly(What::Get, &[2]).after(0, 0)]));
     (plan.strict, plan.quorums) = ((2, 1), (2, 1));
     plan.members = 1;
     plan.outsiders = 3;

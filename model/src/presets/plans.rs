@@ -19,7 +19,7 @@ pub(super) fn get(at: u8) -> Task {
     task(What::Get, at)
 }
 
-pub(super) fn add(at: u8) -> Task {
+fn add(at: u8) -> Task {
     task(What::Add, at)
 }
 
