@@ -387,7 +387,7 @@ impl Preset {
         },
         Self {
             name: "grow-and-shrink",
-            why: "From one node to four and back to two, with a strict write at the start and a strict read at the end.",
+            why: "From one node to three and back to two, with a strict write at the start and a strict read at the end.",
             plan: changes::grow_and_shrink,
             needs: &[Witness::Changed, Witness::CaughtUp, Witness::StrictReadAfterWrite],
             is_quick: false,

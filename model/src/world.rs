@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use cartwheel_protocol::{
-    Effect, Input, Message, Ticket, Timer, id::NodeId, rules::Rules,
-};
+use cartwheel_protocol::{Effect, Input, Message, Ticket, Timer, id::NodeId, rules::Rules};
 
 use crate::{
     action::Action,
