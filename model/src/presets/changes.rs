@@ -210,7 +210,7 @@ pub(super) fn grow_and_shrink() -> Plan {
     let mut plan = Plan::new(2, 0, Kind::Register)
         .turn(Turn::change([Order::Join(1)], &[0, 1]))
         .turn(Turn::finish())
-        .turn(Turn::change([Order::Join(2)], &[1, 2]).after(0, 0))
+        .turn(Turn::change([Order::Join(2)], &[0, 2]).after(0, 0))
         .turn(Turn::finish())
         .turn(Turn::change([Order::Leave(0)], &[1, 2]))
         .turn(Turn::finish())
