@@ -164,8 +164,8 @@ impl Membership {
             return;
         }
         for to in others {
-            let (rows, staged) = (Arc::from([mine.clone()]), Arc::from([]));
-            let message = MemberMessage::GossipOk { rows, staged, wants: None };
+            let (beats, rows, staged) = (Arc::from([]), Arc::from([mine.clone()]), Arc::from([]));
+            let message = MemberMessage::GossipOk { beats, rows, staged, wants: None };
             effects.push(MemberEffect::Send { to, message });
         }
     }

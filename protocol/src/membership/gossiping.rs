@@ -60,15 +60,30 @@ impl Membership {
         wants: Option<Brief>,
         effects: &mut MemberEffects,
     ) {
-        let rows = self.roster.lacked_by(&theirs.glimpses);
+        let (beats, rows) = self.roster.lacked_by(&theirs.glimpses);
         let lacks = |staged: &&Staged| theirs.staged.binary_search(&staged.id).is_err();
         let staged = self.staged.values().filter(lacks);
         let staged: Arc<[Staged]> = staged.cloned().collect();
-        if rows.is_empty() && staged.is_empty() && wants.is_none() {
+        if beats.is_empty() && rows.is_empty() && staged.is_empty() && wants.is_none() {
             return;
         }
-        let message = MemberMessage::GossipOk { rows, staged, wants };
+        let message = MemberMessage::GossipOk { beats, rows, staged, wants };
         effects.push(MemberEffect::Send { to, message });
+    }
+
+    /// Takes over heartbeats.
+    pub(super) fn hear_beats(&mut self, beats: &[(NodeId, u64)], effects: &mut MemberEffects) {
+        for (node, heartbeat) in beats {
+            let Some(row) = self.roster.row_mut(*node).filter(|row| row.heartbeat < *heartbeat)
+            else {
+                continue;
+            };
+            row.heartbeat = *heartbeat;
+            if *node != self.me {
+                self.still.insert(*node, 0);
+                self.opine(*node, true, effects);
+            }
+        }
     }
 
     /// Takes over rows and staged wishes.

@@ -81,6 +81,8 @@ pub enum MemberMessage {
     },
     /// What you seem to lack. With `wants` what I seem to lack, which is answered by another of these without.
     GossipOk {
+        /// The heartbeats of nodes of which nothing else is new.
+        beats: Arc<[(NodeId, u64)]>,
         /// Rows newer than the glimpses.
         rows: Arc<[Row]>,
         /// Staged wishes that the other did not name.
@@ -285,8 +287,9 @@ impl fmt::Display for MemberMessage {
                 write!(f, "Gossip {} rows, {} staged", glimpses.len(), staged.len())?;
                 view.iter().try_for_each(|view| write!(f, ", {view}"))
             }
-            Self::GossipOk { rows, staged, wants } => {
+            Self::GossipOk { beats, rows, staged, wants } => {
                 f.write_str("GossipOk")?;
+                beats.iter().try_for_each(|(node, beat)| write!(f, " {node}+{beat}"))?;
                 rows.iter().try_for_each(|row| write!(f, " [{row}]"))?;
                 staged.iter().try_for_each(|staged| write!(f, " ({staged})"))?;
                 if wants.is_some() { f.write_str(" and what do you know?") } else { Ok(()) }

@@ -230,7 +230,8 @@ impl Membership {
                 self.answer_gossip(from, &brief, Some(self.brief()), effects);
                 self.compare_views(from, view, effects);
             }
-            MemberMessage::GossipOk { rows, staged, wants } => {
+            MemberMessage::GossipOk { beats, rows, staged, wants } => {
+                self.hear_beats(&beats, effects);
                 self.learn(&rows, &staged, effects);
                 if let Some(brief) = wants {
                     self.answer_gossip(from, &brief, None, effects);

@@ -154,18 +154,22 @@ impl Roster {
         self.0.values().map(Row::glimpse).collect()
     }
 
-    /// The rows of which the other, as its glimpses say, does not know all.
-    pub(crate) fn lacked_by(&self, glimpses: &[Glimpse]) -> Arc<[Row]> {
-        let knows_all = |row: &Row| {
+    /// What the other, as its glimpses say, does not know: heartbeats where nothing else is new, else rows.
+    pub(crate) fn lacked_by(&self, glimpses: &[Glimpse]) -> (Arc<[(NodeId, u64)]>, Arc<[Row]>) {
+        let (mut beats, mut rows) = (Vec::new(), Vec::new());
+        for row in self.0.values() {
             let mine = row.glimpse();
             let theirs = glimpses.binary_search_by_key(&row.node, |glimpse| glimpse.node);
-            theirs.is_ok_and(|at| {
-                let theirs = &glimpses[at];
-                theirs.rest == mine.rest && theirs.heartbeat >= mine.heartbeat
-            })
-        };
-        let lacked: Vec<Row> = self.0.values().filter(|row| !knows_all(row)).cloned().collect();
-        lacked.into()
+            match theirs.ok().map(|at| glimpses[at]) {
+                Some(theirs) if theirs.rest == mine.rest => {
+                    if theirs.heartbeat < mine.heartbeat {
+                        beats.push((row.node, row.heartbeat));
+                    }
+                }
+                Some(_) | None => rows.push(row.clone()),
+            }
+        }
+        (beats.into(), rows.into())
     }
 }
 

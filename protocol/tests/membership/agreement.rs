@@ -8,7 +8,7 @@ use cartwheel_protocol::{
     rules::Rules,
 };
 
-use crate::cluster::{Cluster, Faults, bucket, change, with_seeds};
+use crate::cluster::{Cluster, Faults, bucket, change, seeds, with_seeds};
 
 /// A walk of some seconds with faults of every kind, then peace.
 pub(crate) fn walk(seed: u64, rules: Rules) -> Result<(), String> {
@@ -51,7 +51,7 @@ fn disturb(cluster: &mut Cluster, members: u64, wishes: &mut u128) {
 
 #[test]
 fn one_number_means_one_view() {
-    with_seeds(0..300, walk);
+    with_seeds(seeds(300), walk);
 }
 
 /// With W = 3 and R = 1 a change must be seen by all owners before it finishes.
@@ -72,7 +72,7 @@ pub(crate) fn walk_read_one(seed: u64, rules: Rules) -> Result<(), String> {
 
 #[test]
 fn a_change_finishes_when_owners_have_seen_it() {
-    with_seeds(0..60, walk_read_one);
+    with_seeds(seeds(60), walk_read_one);
 }
 
 /// A joiner that is slow and one that dies: the change is amended while it is under way.
@@ -99,5 +99,5 @@ pub(crate) fn walk_amended(seed: u64, rules: Rules) -> Result<(), String> {
 
 #[test]
 fn an_amended_change_is_caught_up_with_anew() {
-    with_seeds(0..60, walk_amended);
+    with_seeds(seeds(60), walk_amended);
 }

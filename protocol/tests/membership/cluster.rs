@@ -370,7 +370,7 @@ impl Cluster {
         if side(from) != side(to) {
             return;
         }
-        if !self.nodes.get(&to).is_some_and(|node| node.membership.is_some()) {
+        if self.nodes.get(&to).is_none_or(|node| node.membership.is_none()) {
             return self.tell_evidence(from, Evidence::Closed(NodeId(to)));
         }
         let is_gossip = matches!(message, MemberMessage::GossipOk { .. });
@@ -465,6 +465,12 @@ pub(crate) fn must_catch_up(view: &View, node: NodeId) -> bool {
     let places = view.layout().sizes().into_iter();
     let mut places = places.flat_map(|n| view.partitions().iter().map(move |p| (p, n)));
     places.any(|(partition, n)| view.must_catch_up(node, partition, n))
+}
+
+/// So many seeds, or as many as the variable `MEMBERSHIP_SEEDS` says.
+pub(crate) fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("MEMBERSHIP_SEEDS").ok();
+    0..asked.map_or(usual, |asked| asked.parse().expect("MEMBERSHIP_SEEDS is a number"))
 }
 
 /// Plays a story with many seeds; it must hold with each.

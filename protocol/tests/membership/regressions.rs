@@ -28,7 +28,7 @@ fn views(staged: &Staged) -> (Arc<View>, Arc<View>) {
     let cluster = Cluster::new(0, Rules::sound(), 3, bucket(2, 2));
     let view = cluster.view(1).expect("a view").clone();
     let Wish::Change { command, .. } = &staged.wish else { panic!("it changes nothing") };
-    let next: Layout = view.layout().step(&[command.clone()], false).expect("it fits");
+    let next: Layout = view.layout().step(std::slice::from_ref(command), false).expect("it fits");
     let joint = view.joint(1, Arc::new(next), Default::default());
     (view, Arc::new(joint))
 }
@@ -47,7 +47,12 @@ fn a_vote_is_not_saved_over_a_newer_view() {
     let saves = |effects: &[MemberEffect]| -> Vec<_> {
         let save = |effect: &MemberEffect| match effect {
             MemberEffect::Save { saved, ticket } => Some((saved.clone(), ticket.clone())),
-            _ => None,
+            MemberEffect::Send { .. }
+            | MemberEffect::View(_)
+            | MemberEffect::Suspect { .. }
+            | MemberEffect::Addresses
+            | MemberEffect::SetTimer { .. }
+            | MemberEffect::Choose { .. } => None,
         };
         effects.iter().filter_map(save).collect()
     };

@@ -107,14 +107,18 @@ pub(super) fn messages() -> Vec<(&'static str, MemberMessage)> {
     let nothing = MemberMessage::Gossip { brief: no_brief, view: None };
     let staged = every_wish();
     let wants = Some(known);
+    let beats: Arc<[(NodeId, u64)]> = Arc::from([(NodeId(4), 300), (NodeId(u64::MAX), 1)]);
     let ballot = Ballot { round: 300, proposer: 0x0303 };
     let decree = Decree::Joint { commands: staged.clone(), withdrawn: Arc::from([3, 2]) };
     let vote = Some((Ballot { round: 2, proposer: 1 }, Decree::Finish));
     vec![
         ("gossip", brief),
         ("gossip of a stranger", nothing),
-        ("gossip ok", MemberMessage::GossipOk { rows: rows.clone(), staged, wants }),
-        ("gossip ok last", MemberMessage::GossipOk { rows, staged: [].into(), wants: None }),
+        (
+            "gossip ok",
+            MemberMessage::GossipOk { beats: beats.clone(), rows: rows.clone(), staged, wants },
+        ),
+        ("gossip ok last", MemberMessage::GossipOk { beats, rows, staged: [].into(), wants: None }),
         ("ask view", MemberMessage::AskView),
         ("view", MemberMessage::View(Arc::new(joint()))),
         ("prepare", MemberMessage::Prepare(at, ballot)),

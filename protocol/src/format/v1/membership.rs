@@ -27,6 +27,7 @@ pub(super) enum MemberMessage<'a, G, V> {
         view: Option<ViewId>,
     },
     GossipOk {
+        beats: Vec<(Random64, u64)>,
         #[serde(borrow)]
         rows: Vec<Row<'a>>,
         #[serde(borrow)]
@@ -92,7 +93,8 @@ pub(super) fn message(message: &LiveMessage) -> MemberMessage<'_, impl Serialize
         LiveMessage::Gossip { brief: live, view } => {
             MemberMessage::Gossip { brief: brief(live), view: view.map(object::view_id) }
         }
-        LiveMessage::GossipOk { rows, staged, wants } => MemberMessage::GossipOk {
+        LiveMessage::GossipOk { beats, rows, staged, wants } => MemberMessage::GossipOk {
+            beats: beats.iter().map(|(node, beat)| (Random64(node.0), *beat)).collect(),
             rows: rows.iter().map(row).collect(),
             staged: staged.iter().map(wish::staged).collect(),
             wants: wants.as_ref().map(brief),
@@ -125,7 +127,8 @@ pub(super) fn into_message(message: DecodedMessage<'_>) -> Result<LiveMessage, D
         MemberMessage::Gossip { brief, view } => {
             LiveMessage::Gossip { brief: into_brief(brief)?, view: view.map(object::into_view_id) }
         }
-        MemberMessage::GossipOk { rows, staged, wants } => LiveMessage::GossipOk {
+        MemberMessage::GossipOk { beats, rows, staged, wants } => LiveMessage::GossipOk {
+            beats: beats.into_iter().map(|(node, beat)| (NodeId(node.0), beat)).collect(),
             rows: rows.iter().map(into_row).collect(),
             staged: into_staged(&staged)?,
             wants: wants.map(into_brief).transpose()?,
@@ -157,8 +160,11 @@ pub(super) fn size_hint(message: &LiveMessage) -> usize {
     let size = |brief: &LiveBrief| 20 * brief.glimpses.len() + 16 * brief.staged.len();
     match message {
         LiveMessage::Gossip { brief, .. } => 40 + size(brief),
-        LiveMessage::GossipOk { rows, staged, wants } => {
-            16 + 72 * rows.len() + 100 * staged.len() + wants.as_ref().map_or(0, size)
+        LiveMessage::GossipOk { beats, rows, staged, wants } => {
+            16 + 12 * beats.len()
+                + 72 * rows.len()
+                + 100 * staged.len()
+                + wants.as_ref().map_or(0, size)
         }
         LiveMessage::View(view) => layout::view_size_hint(view),
         LiveMessage::AskView
