@@ -52,6 +52,7 @@ impl Membership {
 
     /// Gives a view that is on disk to the shards.
     pub(super) fn go_by(&mut self, view: Arc<View>, effects: &mut MemberEffects) {
+        self.asked = false;
         self.proposer = None;
         self.proposing = false;
         self.was_member |= view.lists(self.me);
@@ -128,7 +129,11 @@ impl Membership {
             Fact::Answered(node) => return self.heard(Evidence::Answered(node), effects),
             Fact::Silent(node) => return self.heard(Evidence::Silent(node), effects),
             Fact::Newer(node) => {
-                effects.push(MemberEffect::Send { to: node, message: MemberMessage::AskView });
+                // Every message of a newer view reports one: asking once a period is enough.
+                if !self.asked && self.adopting.is_none() {
+                    self.asked = true;
+                    effects.push(MemberEffect::Send { to: node, message: MemberMessage::AskView });
+                }
                 return;
             }
             Fact::Adopted(view) => shard.view = shard.view.max(Some(view)),

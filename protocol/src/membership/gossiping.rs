@@ -11,6 +11,7 @@ use crate::{id::NodeId, view::ViewId};
 impl Membership {
     /// One period: the heartbeat advances, silent nodes are suspected, and a partner is chosen.
     pub(super) fn period(&mut self, effects: &mut MemberEffects) {
+        self.asked = false;
         let after_ms = self.config.gossip_every_ms;
         effects.push(MemberEffect::SetTimer { timer: MemberTimer::Gossip, after_ms });
         if let Some(row) = self.roster.row_mut(self.me) {
@@ -61,6 +62,7 @@ impl Membership {
         effects: &mut MemberEffects,
     ) {
         let (beats, rows) = self.roster.lacked_by(&theirs.glimpses);
+        let (beats, rows) = (Arc::from(beats), Arc::from(rows));
         let lacks = |staged: &&Staged| theirs.staged.binary_search(&staged.id).is_err();
         let staged = self.staged.values().filter(lacks);
         let staged: Arc<[Staged]> = staged.cloned().collect();

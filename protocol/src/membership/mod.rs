@@ -87,6 +87,8 @@ pub struct Membership {
     shards: Vec<Shard>,
     /// Whether a proposal is due: its timer is set or its pause is being chosen.
     proposing: bool,
+    /// Whether, in this period, a peer that goes by a newer view was asked for it.
+    asked: bool,
     /// Whether a layout that the node went by listed it: its id does not join again.
     was_member: bool,
 }
@@ -144,6 +146,7 @@ impl Membership {
             seeds: Vec::new(),
             shards,
             proposing: false,
+            asked: false,
             was_member: false,
         }
     }

@@ -155,7 +155,7 @@ impl Roster {
     }
 
     /// What the other, as its glimpses say, does not know: heartbeats where nothing else is new, else rows.
-    pub(crate) fn lacked_by(&self, glimpses: &[Glimpse]) -> (Arc<[(NodeId, u64)]>, Arc<[Row]>) {
+    pub(crate) fn lacked_by(&self, glimpses: &[Glimpse]) -> (Vec<(NodeId, u64)>, Vec<Row>) {
         let (mut beats, mut rows) = (Vec::new(), Vec::new());
         for row in self.0.values() {
             let mine = row.glimpse();
@@ -169,7 +169,7 @@ impl Roster {
                 Some(_) | None => rows.push(row.clone()),
             }
         }
-        (beats.into(), rows.into())
+        (beats, rows)
     }
 }
 

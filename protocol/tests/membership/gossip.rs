@@ -1,4 +1,10 @@
 //! How fast gossip spreads, and what it costs: a loop over memberships that share a clock, without loss.
+//!
+//! | nodes | periods until all know (worst of some seeds) | bytes sent by each node in each period |
+//! | ----- | -------------------------------------------- | -------------------------------------- |
+//! | 10    | 3                                            | 459                                    |
+//! | 100   | 5                                            | 4,033                                  |
+//! | 1,000 | 7                                            | 39,837                                 |
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -130,8 +136,8 @@ fn gossip_reaches_ten_and_a_hundred_nodes_in_logarithmic_time() {
     let (ten, hundred) = (worst(10, 20), worst(100, 5));
     assert!(ten.periods <= 5, "10 nodes: {} periods", ten.periods);
     assert!(hundred.periods <= 8, "100 nodes: {} periods", hundred.periods);
-    assert!(ten.bytes < 2_000, "10 nodes: {} bytes", ten.bytes);
-    assert!(hundred.bytes < 25_000, "100 nodes: {} bytes", hundred.bytes);
+    assert!(ten.bytes < 600, "10 nodes: {} bytes", ten.bytes);
+    assert!(hundred.bytes < 5_000, "100 nodes: {} bytes", hundred.bytes);
 }
 
 /// `cargo test --release -p cartwheel-protocol --test membership -- --ignored --nocapture table`
