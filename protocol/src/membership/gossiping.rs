@@ -62,13 +62,13 @@ impl Membership {
         effects: &mut MemberEffects,
     ) {
         let (beats, rows) = self.roster.lacked_by(&theirs.glimpses);
-        let (beats, rows) = (Arc::from(beats), Arc::from(rows));
         let lacks = |staged: &&Staged| theirs.staged.binary_search(&staged.id).is_err();
         let staged = self.staged.values().filter(lacks);
         let staged: Arc<[Staged]> = staged.cloned().collect();
         if beats.is_empty() && rows.is_empty() && staged.is_empty() && wants.is_none() {
             return;
         }
+        let (beats, rows) = (beats.into(), rows.into());
         let message = MemberMessage::GossipOk { beats, rows, staged, wants };
         effects.push(MemberEffect::Send { to, message });
     }
