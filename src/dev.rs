@@ -15,6 +15,9 @@ const NEXT: &str = "Now, in another terminal (put cargo run --release -- before 
   cartwheel get colour
   cartwheel ring ann --bucket carts
   cartwheel status
+One node more (and `cartwheel member leave n4` lets it go):
+  cartwheel serve --data n4 --name n4 --listen 127.0.0.1:7410 --seed 127.0.0.1:7400 --join
+  cartwheel member list
 Ctrl-c ends the cluster.";
 
 /// Runs the cluster until ctrl-c.

@@ -128,3 +128,13 @@ fn run(cli: Cli) -> Exit {
         error.exit
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -44,8 +44,9 @@ enum MemberCommand {
     },
     /// Make a node that was started with --seed a member
     Join {
-        /// The node
-        node: String,
+        /// The node, by name or id
+        #[arg(value_name = "NODE")]
+        member: String,
         /// Its zone
         #[arg(long, default_value = "z1")]
         zone: String,
@@ -57,15 +58,17 @@ enum MemberCommand {
     },
     /// Let a living member go: it hands everything off
     Leave {
-        /// The node
-        node: String,
+        /// The node, by name or id
+        #[arg(value_name = "NODE")]
+        member: String,
         #[command(flatten)]
         how: How,
     },
     /// Take out a dead member
     Remove {
-        /// The node
-        node: String,
+        /// The node, by name or id
+        #[arg(value_name = "NODE")]
+        member: String,
         #[command(flatten)]
         how: How,
     },
@@ -80,8 +83,9 @@ enum MemberCommand {
     },
     /// Change a member's weight: its share is in proportion
     Weight {
-        /// The node
-        node: String,
+        /// The node, by name or id
+        #[arg(value_name = "NODE")]
+        member: String,
         /// Its weight
         weight: u32,
         #[command(flatten)]
@@ -89,8 +93,9 @@ enum MemberCommand {
     },
     /// Change a member's zone
     Zone {
-        /// The node
-        node: String,
+        /// The node, by name or id
+        #[arg(value_name = "NODE")]
+        member: String,
         /// Its zone
         zone: String,
         #[command(flatten)]
@@ -98,8 +103,9 @@ enum MemberCommand {
     },
     /// Give up a former member that drains: its disk is lost, what it holds is refused from now on
     Forget {
-        /// The node
-        node: String,
+        /// The node, by name or id
+        #[arg(value_name = "NODE")]
+        member: String,
         #[command(flatten)]
         how: How,
     },
@@ -205,26 +211,26 @@ pub(crate) fn member(args: &MemberArgs) -> Result<Exit, Failure> {
         let (how, wish): (&How, Box<dyn Fn(&Members) -> Result<Wish, Failure>>) =
             match &args.command {
                 MemberCommand::List { target } => return list(target).await,
-                MemberCommand::Join { node, zone, weight, how } => {
-                    (how, Box::new(|all| Ok(Wish::Join(seat(find(all, node)?, zone, *weight)))))
+                MemberCommand::Join { member, zone, weight, how } => {
+                    (how, Box::new(|all| Ok(Wish::Join(seat(find(all, member)?, zone, *weight)))))
                 }
-                MemberCommand::Leave { node, how } => {
-                    (how, Box::new(|all| Ok(Wish::Leave(find(all, node)?.node))))
+                MemberCommand::Leave { member, how } => {
+                    (how, Box::new(|all| Ok(Wish::Leave(find(all, member)?.node))))
                 }
-                MemberCommand::Remove { node, how } => {
-                    (how, Box::new(|all| Ok(Wish::Remove(find(all, node)?.node))))
+                MemberCommand::Remove { member, how } => {
+                    (how, Box::new(|all| Ok(Wish::Remove(find(all, member)?.node))))
                 }
                 MemberCommand::Replace { old, new, how } => {
                     (how, Box::new(|all| replace(all, old, new)))
                 }
-                MemberCommand::Weight { node, weight, how } => {
-                    (how, Box::new(|all| Ok(Wish::Weight(find(all, node)?.node, *weight))))
+                MemberCommand::Weight { member, weight, how } => {
+                    (how, Box::new(|all| Ok(Wish::Weight(find(all, member)?.node, *weight))))
                 }
-                MemberCommand::Zone { node, zone, how } => {
-                    (how, Box::new(|all| Ok(Wish::Zone(find(all, node)?.node, zone.clone()))))
+                MemberCommand::Zone { member, zone, how } => {
+                    (how, Box::new(|all| Ok(Wish::Zone(find(all, member)?.node, zone.clone()))))
                 }
-                MemberCommand::Forget { node, how } => {
-                    (how, Box::new(|all| Ok(Wish::Forget(find(all, node)?.node))))
+                MemberCommand::Forget { member, how } => {
+                    (how, Box::new(|all| Ok(Wish::Forget(find(all, member)?.node))))
                 }
                 MemberCommand::Withdraw { id, how } => {
                     (how, Box::new(|all| Ok(Wish::Withdraw(wish_id(all, id)?))))
