@@ -117,7 +117,7 @@ impl Node {
             seen,
             shards: shards.statuses(),
         };
-        let thread = Control::new(parts, saved);
+        let thread = Control::new(parts, identity.address.clone(), saved);
         let inner = Arc::new(Inner {
             store: store.id.clone(),
             cluster,

@@ -24,6 +24,7 @@ use cartwheel_protocol::{
     id::{ClusterId, NodeId},
     key::Key,
     layout::LayoutHash,
+    membership::MemberMessage,
     request::{Operation, Request},
     version::VersionVector,
 };
@@ -123,6 +124,38 @@ async fn messages_arrive_in_order_whole_or_in_parts() {
         assert_eq!(arrived, expected);
         let (_, counts) = peers.counts()[0];
         assert_eq!((counts.sent, counts.full, counts.unconnected), (arrived.len() as u64, 0, 0));
+        peers.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn gossip_arrives_in_order_whole_or_in_parts_beside_data_and_full_nodes_drop_it() {
+    let gossip = |count: u128| MemberMessage::Gossip {
+        glimpses: [].into(),
+        staged: (0..count).collect(),
+        view: None,
+    };
+    for piece_bytes in [1 << 20, 50] {
+        let cluster = Cluster::start(&Limits::default()).await;
+        let peers = transport(Limits { piece_bytes, ..quick() }, &Arc::default());
+        assert_eq!(peers.gossip(node_id(0), &gossip(1)), Err(Dropped::UnknownPeer));
+        peers.set_peers([(node_id(0), cluster.addresses[0].as_str().into())]);
+        until("the peer is connected", || peers.connected() == [node_id(0)]).await;
+        let sent: Vec<MemberMessage> = (0..30).map(gossip).collect();
+        for message in &sent {
+            peers.gossip(node_id(0), message).unwrap();
+            peers.send(node_id(0), &messages()[0]).unwrap();
+        }
+        let node = &cluster.nodes[0];
+        until("all is there", || node.gossip.lock().unwrap().len() == sent.len()).await;
+        until("so is the data", || node.delivered.lock().unwrap().len() == sent.len()).await;
+        let expected: Vec<_> = sent.into_iter().map(|message| (DIALLER, message)).collect();
+        assert_eq!(*node.gossip.lock().unwrap(), expected);
+        *node.refuses_batches.lock().unwrap() = true;
+        peers.gossip(node_id(0), &gossip(1)).unwrap();
+        until("the drop is counted", || peers.counts()[0].1.overloaded == 1).await;
+        let full = std::iter::repeat_with(|| peers.gossip(node_id(0), &gossip(500)));
+        assert!(full.take(2_000).any(|sent| sent == Err(Dropped::Full)), "the queue is bounded");
         peers.shutdown().await;
     }
 }

@@ -15,7 +15,8 @@
 //! conflict = "last-write-wins"
 //! ```
 //!
-//! Every node of a cluster is given the same file: for now it *is* the first layout.
+//! Every node of a new cluster is given the same file: it *is* the first layout. From then on layouts follow each
+//! other, and the file changes nothing any more.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -290,12 +291,8 @@ impl RawBucket {
             },
             spread: match self.spread.as_deref() {
                 None | Some("node") => Spread::Node,
-                // A layout can spread copies over zones, but w=2 could be two copies in one of them (rule Q3).
-                Some("zone") => {
-                    let allowed = "node: quorums do not count zones yet";
-                    return Err(ConfigError::field(of("spread"), "zone", allowed));
-                }
-                Some(other) => return Err(ConfigError::field(of("spread"), other, "node")),
+                Some("zone") => Spread::Zone,
+                Some(other) => return Err(ConfigError::field(of("spread"), other, "node or zone")),
             },
             strict_r: self.strict_r.unwrap_or(majorities.strict_r),
             strict_w: self.strict_w.unwrap_or(majorities.strict_w),
@@ -373,10 +370,9 @@ mod tests {
             (("\"register\"", "\"box\""), "kind of bucket last-write-wins is box; allowed is"),
             (("r = 2", "r = 4"), "r is 4; allowed is 1 to n"),
             (
-                ("\"node\"", "\"zone\""),
-                "spread of bucket last-write-wins is zone; allowed is node: quorums do not count zones",
+                ("\"node\"", "\"rack\""),
+                "spread of bucket last-write-wins is rack; allowed is node or zone",
             ),
-            (("\"node\"", "\"rack\""), "spread of bucket last-write-wins is rack; allowed is node"),
             (("zone =", "zoned ="), "zoned"),
             (("\"nffffffffffffffff\"", "\"na\""), "na is a member already"),
         ];

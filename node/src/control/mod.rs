@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 use cartwheel_client::members::{NewWish, Outlook, StageError, Standing};
 use cartwheel_protocol::Input;
 use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::layout::Command;
 use cartwheel_protocol::membership::{
     Evidence, Fate, MemberEffect, MemberEffects, MemberInput, MemberTicket, MemberTimer,
-    Membership, Saved, Staged,
+    Membership, Saved, Staged, Wish,
 };
 use cartwheel_protocol::view::View;
 use metrics::{Counter, Gauge, counter, gauge};
@@ -70,7 +71,9 @@ pub(crate) struct Control {
 
 impl Control {
     /// Takes what is on disk. On return the shards have been given the view, if there is one.
-    pub(crate) fn new(parts: Parts, saved: Option<Arc<Saved>>) -> Self {
+    ///
+    /// `address` is where others reach this node in this run.
+    pub(crate) fn new(parts: Parts, address: Arc<str>, saved: Option<Arc<Saved>>) -> Self {
         let mut control = Self {
             parts,
             timers: BTreeMap::new(),
@@ -81,7 +84,22 @@ impl Control {
             is_over: false,
         };
         control.step(MemberInput::Start(saved));
+        control.tell_of_move(&address);
         control
+    }
+
+    /// A member that is reached elsewhere than the layout says wishes the layout to say so: clients go by it.
+    fn tell_of_move(&mut self, address: &Arc<str>) {
+        let me = self.parts.me;
+        let Some(view) = self.parts.membership.view() else { return };
+        let newest = view.next().unwrap_or(view.layout());
+        if newest.member(me).is_none_or(|member| member.address == *address) {
+            return;
+        }
+        let command = Command::Address(me, address.clone());
+        let (id, base) = (rand::random(), view.layout().number());
+        let wish = Wish::Change { command, accept_loss: false };
+        self.step(MemberInput::Stage(Staged { id, base, wish }));
     }
 
     /// Runs in a thread of its own until it is told to stop.

@@ -314,3 +314,24 @@ async fn a_wish_that_the_layout_refuses_is_not_staged_and_one_that_it_takes_can_
     let first = cluster::add("ann", 1, "milk", 1);
     cluster.client(1).await.write(&first).await;
 }
+
+#[tokio::test]
+async fn a_member_that_comes_back_elsewhere_is_found_there_and_listed_there() {
+    let mut cluster = Cluster::start(3, EngineKind::Sled).await;
+    let client = client(&cluster, &[0]).await;
+    let moved = id(&cluster, 2);
+    cluster.kill(2).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let elsewhere = free.local_addr().expect("a bound listener has an address");
+    drop(free);
+    cluster.configs[2].listen = elsewhere;
+    cluster.configs[2].advertise = Some(elsewhere.to_string());
+    cluster.restart(2).await.expect("the store is sound");
+    within("the layout lists it there", async || {
+        let directory = client.refresh().await.ok()?;
+        let seat = directory.member(NodeId(moved))?;
+        (seat.address == elsewhere.to_string()).then_some(())
+    })
+    .await;
+    cluster.wait_for("all are connected", |status| status.connected.len() == 2).await;
+}
