@@ -205,40 +205,53 @@ struct How {
     target: Target,
 }
 
+impl MemberCommand {
+    /// How it is carried out; nothing changes without.
+    fn how(&self) -> Result<&How, &Target> {
+        match self {
+            Self::List { target } => Err(target),
+            Self::Join { how, .. }
+            | Self::Leave { how, .. }
+            | Self::Remove { how, .. }
+            | Self::Replace { how, .. }
+            | Self::Weight { how, .. }
+            | Self::Zone { how, .. }
+            | Self::Forget { how, .. }
+            | Self::Withdraw { how, .. } => Ok(how),
+        }
+    }
+
+    /// What is wished for, of nodes that are known.
+    fn wish(&self, all: &Members) -> Result<Option<Wish>, Failure> {
+        Ok(Some(match self {
+            Self::List { .. } => return Ok(None),
+            Self::Join { member, zone, weight, .. } => {
+                Wish::Join(seat(find(all, member)?, zone, *weight))
+            }
+            Self::Leave { member, .. } => Wish::Leave(find(all, member)?.node),
+            Self::Remove { member, .. } => Wish::Remove(find(all, member)?.node),
+            Self::Replace { old, new, .. } => replace(all, old, new)?,
+            Self::Weight { member, weight, .. } => Wish::Weight(find(all, member)?.node, *weight),
+            Self::Zone { member, zone, .. } => Wish::Zone(find(all, member)?.node, zone.clone()),
+            Self::Forget { member, .. } => Wish::Forget(find(all, member)?.node),
+            Self::Withdraw { id, .. } => Wish::Withdraw(wish_id(all, id)?),
+        }))
+    }
+}
+
 /// Runs `cartwheel member`.
 pub(crate) fn member(args: &MemberArgs) -> Result<Exit, Failure> {
     block_on(async {
-        let (how, wish): (&How, Box<dyn Fn(&Members) -> Result<Wish, Failure>>) =
-            match &args.command {
-                MemberCommand::List { target } => return list(target).await,
-                MemberCommand::Join { member, zone, weight, how } => {
-                    (how, Box::new(|all| Ok(Wish::Join(seat(find(all, member)?, zone, *weight)))))
-                }
-                MemberCommand::Leave { member, how } => {
-                    (how, Box::new(|all| Ok(Wish::Leave(find(all, member)?.node))))
-                }
-                MemberCommand::Remove { member, how } => {
-                    (how, Box::new(|all| Ok(Wish::Remove(find(all, member)?.node))))
-                }
-                MemberCommand::Replace { old, new, how } => {
-                    (how, Box::new(|all| replace(all, old, new)))
-                }
-                MemberCommand::Weight { member, weight, how } => {
-                    (how, Box::new(|all| Ok(Wish::Weight(find(all, member)?.node, *weight))))
-                }
-                MemberCommand::Zone { member, zone, how } => {
-                    (how, Box::new(|all| Ok(Wish::Zone(find(all, member)?.node, zone.clone()))))
-                }
-                MemberCommand::Forget { member, how } => {
-                    (how, Box::new(|all| Ok(Wish::Forget(find(all, member)?.node))))
-                }
-                MemberCommand::Withdraw { id, how } => {
-                    (how, Box::new(|all| Ok(Wish::Withdraw(wish_id(all, id)?))))
-                }
-            };
+        let how = match args.command.how() {
+            Ok(how) => how,
+            Err(target) => return list(target).await,
+        };
         let client = how.target.connect().await?;
         let members = client.members(how.target.within()).await.map_err(failure)?;
-        carry_out(&client, &members, wish(&members)?, how).await
+        match args.command.wish(&members)? {
+            Some(wish) => carry_out(&client, &members, wish, how).await,
+            None => Ok(Exit::Done),
+        }
     })
 }
 

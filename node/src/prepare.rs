@@ -210,7 +210,7 @@ impl Prepared {
             shards: config.shards,
             gossip_every_ms: config.gossip_every_ms,
             suspect_after: config.suspect_after,
-            joins: config.join.then(|| Command::Join(me)),
+            joins: config.join.then_some(Command::Join(me)),
             rules: config.rules()?,
             ..MemberConfig::new(&self.store.id.name, address)
         })

@@ -24,7 +24,7 @@ use cartwheel_protocol::{
     id::{ClusterId, NodeId},
     key::Key,
     layout::LayoutHash,
-    membership::MemberMessage,
+    membership::{Brief, MemberMessage},
     request::{Operation, Request},
     version::VersionVector,
 };
@@ -131,8 +131,7 @@ async fn messages_arrive_in_order_whole_or_in_parts() {
 #[tokio::test]
 async fn gossip_arrives_in_order_whole_or_in_parts_beside_data_and_full_nodes_drop_it() {
     let gossip = |count: u128| MemberMessage::Gossip {
-        glimpses: [].into(),
-        staged: (0..count).collect(),
+        brief: Brief { glimpses: [].into(), staged: (0..count).collect() },
         view: None,
     };
     for piece_bytes in [1 << 20, 50] {

@@ -244,13 +244,13 @@ impl Control {
         self.is_over |= writer.commits.send(commit).is_err();
     }
 
-    fn go_by(&mut self, view: &Arc<View>) {
+    fn go_by(&self, view: &Arc<View>) {
         tracing::info!(view = %view.id(), layout = %view.layout(), "the node goes by a view");
         self.parts.router.view(view);
         self.publish();
     }
 
-    fn opine(&mut self, node: NodeId, suspected: bool) {
+    fn opine(&self, node: NodeId, suspected: bool) {
         let opinion = Input::Suspect { node, suspected };
         tracing::info!("{opinion}");
         if suspected {
@@ -261,7 +261,7 @@ impl Control {
     }
 
     /// Shows the others what is known now.
-    fn publish(&mut self) {
+    fn publish(&self) {
         let Parts { me, membership, seen, .. } = &self.parts;
         let now = Seen::new(*me, membership);
         self.suspected.set(now.suspected.len() as f64);

@@ -24,7 +24,7 @@ pub(crate) async fn find_cluster(seeds: &[String], me: NodeId, formats: Formats)
             match who_is(seed, None, formats).await {
                 Ok((node, cluster)) if node != me => return cluster,
                 Ok(_) => {}
-                Err(why) if round % SAY_EVERY == 0 => {
+                Err(why) if round.is_multiple_of(SAY_EVERY) => {
                     tracing::warn!(seed, why, "waiting for a seed to tell the cluster");
                 }
                 Err(_) => {}
@@ -53,7 +53,7 @@ pub(crate) async fn resolve(
                 }
                 Err(why) => {
                     all_answered = false;
-                    if round % SAY_EVERY == 0 {
+                    if round.is_multiple_of(SAY_EVERY) {
                         tracing::info!(seed, why, "a seed does not answer");
                     }
                 }
