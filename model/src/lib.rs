@@ -16,6 +16,8 @@
 //! * Failure detection is an action: a node suspects another within a budget, rightly or not.
 //! * A disk with nothing to write answers its barrier at once; and when no crash can happen any more every disk
 //!   does, because nothing can be lost and a late acknowledgement is a late message.
+//! * Decrees are not voted on: a plan lists them, and each may come about whenever the core says that it may. A node
+//!   comes to go by a decreed view at any later moment, and starts again with the one that it had ([`change`]).
 //! * Client k begins after client k − 1, which breaks the symmetry between them.
 
 pub mod action;

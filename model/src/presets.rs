@@ -268,14 +268,14 @@ impl Preset {
             why: "A node that owns nothing is behind by a view: what it is told by those who went on does not count.",
             plan: changes::behind,
             needs: &[Witness::Changed, Witness::JointRead, Witness::StrictReadAfterWrite],
-            is_quick: true,
+            is_quick: false,
         },
         Self {
             name: "unseen",
             why: "Strict reads ask one owner: no change ends before every old owner has seen it.",
             plan: changes::unseen,
             needs: &[Witness::Changed, Witness::JointRead, Witness::StrictReadAfterWrite],
-            is_quick: true,
+            is_quick: false,
         },
         Self {
             name: "shrink-and-grow",
@@ -289,7 +289,7 @@ impl Preset {
             why: "A change is given up and begun again: what was caught up with before counts no more.",
             plan: changes::amend,
             needs: &[Witness::Amended, Witness::Changed, Witness::CaughtUp, Witness::JointRead],
-            is_quick: true,
+            is_quick: false,
         },
         Self {
             name: "dead-owner",
@@ -355,7 +355,7 @@ impl Preset {
                 Witness::Drained,
                 Witness::Changed,
             ],
-            is_quick: true,
+            is_quick: false,
         },
         Self {
             name: "owes-all",
