@@ -16,15 +16,22 @@ use crate::workload::{Mix, Workload};
 #[command(after_help = "Examples:
   cartwheel campaign
   cartwheel campaign --time-limit 10 --nemesis kill --seed 7
+  cartwheel campaign --nodes 6 --time-limit 120 --nemesis kill,pause,partition,membership,wipe
+  cartwheel campaign --nodes 5 --nemesis pause,membership,rolling-restart
+  cartwheel campaign --nodes 6 --zones 3 --nemesis kill,zone,zone-destroy
   cartwheel campaign --workload lww-cart --nemesis none      (the control that must fail)
   cartwheel campaign --schedule store/latest/schedule.json
   cartwheel campaign --w 1 --carts 2 --node-option handoff-every-ms=20
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 254 bad arguments, 255 crashed.")]
 pub struct CampaignArgs {
-    /// How many nodes
+    /// How many nodes there are at the beginning
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub nodes: u16,
+    /// Over how many zones the nodes are spread; with more than one, carts lie in a bucket whose copies
+    /// are spread over zones
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub zones: u16,
     /// What schedule and workload follow from; drawn and printed if not given
     #[arg(long)]
     pub seed: Option<u64>,
@@ -35,7 +42,9 @@ pub struct CampaignArgs {
     /// What clients do: cart, paper-cart or lww-cart (the control that must fail)
     #[arg(long, default_value = "cart")]
     pub workload: Workload,
-    /// Which faults happen: any of kill, pause, partition, between commas; or none
+    /// Which faults happen, between commas: kill, pause, partition, membership (nodes join, leave, are removed
+    /// and replaced, get other weights), wipe (disks are erased), rolling-restart, and with --zones 2 or more
+    /// zone (a whole zone is cut off or killed) and zone-destroy (its disks are erased); or none
     #[arg(long, default_value = "kill,pause,partition", value_name = "FAULTS",
         value_parser = parse_nemesis)]
     pub nemesis: Nemesis,
@@ -111,6 +120,8 @@ pub struct CampaignArgs {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Nemesis(pub Vec<FaultKind>);
 
+/// The quorum of strict writes in buckets with n = 3, and the default of others.
+const MAJORITY: u8 = 2;
 /// The option of nodes that forget at their end.
 const IN_MEMORY: (&str, &str) = ("engine", "memory");
 
@@ -146,23 +157,19 @@ impl CampaignArgs {
     /// A flag whose value does not fit the others, or a schedule that cannot be used.
     pub fn plan(&self, seed: u64) -> Result<Plan, BadArguments> {
         let time_limit = Duration::from_secs(self.time_limit);
-        if self.nodes < 2 && self.nemesis.0.contains(&FaultKind::Partition) {
-            return Err(BadArguments::Field {
-                field: "--nemesis",
-                value: self.nemesis.to_string(),
-                allowed: "kill, pause or none: one node cannot be partitioned".to_owned(),
-            });
-        }
+        self.check_nemesis()?;
         let schedule = self.faults(seed)?;
-        let kills = schedule.faults.iter().any(|planned| planned.fault.kind() == FaultKind::Kill);
+        let keeps = [FaultKind::Pause, FaultKind::Partition];
+        let kills = schedule.faults.iter().any(|planned| !keeps.contains(&planned.fault.kind()));
         if kills && self.node_options().iter().any(|(name, value)| (&**name, &**value) == IN_MEMORY)
         {
             return Err(BadArguments::Field {
                 field: "--node-option",
                 value: format!("{}={}", IN_MEMORY.0, IN_MEMORY.1),
-                allowed: "sled, or a nemesis without kill: a killed node that kept its records in \
+                allowed:
+                    "sled, or a nemesis of pause and partition: a node that kept its records in \
                           memory cannot be started again"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         Ok(Plan {
@@ -188,12 +195,40 @@ impl CampaignArgs {
         })
     }
 
+    /// Whether the cluster can be broken in these ways.
+    fn check_nemesis(&self) -> Result<(), BadArguments> {
+        let has = |kind| self.nemesis.0.contains(&kind);
+        let bad = |allowed: &str| {
+            let value = self.nemesis.to_string();
+            Err(BadArguments::Field { field: "--nemesis", value, allowed: allowed.to_owned() })
+        };
+        if self.nodes < 2 && has(FaultKind::Partition) {
+            return bad("kill, pause or none: one node cannot be partitioned");
+        }
+        if self.zones < 2 && self.nemesis.0.iter().any(|kind| kind.needs_zones()) {
+            return bad("one without zone and zone-destroy, or --zones 2 or more");
+        }
+        if self.may_lose() == 0 && (has(FaultKind::Wipe) || has(FaultKind::ZoneDestroy)) {
+            return bad(
+                "one without wipe and zone-destroy, or --w 2 or more: what is on one disk only is lost with it",
+            );
+        }
+        Ok(())
+    }
+
+    /// How many disks, or zones, may be lost between two quiet points: w − 1, where strict writes have a majority.
+    fn may_lose(&self) -> usize {
+        usize::from(self.w.unwrap_or(MAJORITY).min(MAJORITY)).saturating_sub(1)
+    }
+
     fn faults(&self, seed: u64) -> Result<Schedule, BadArguments> {
+        let may_lose = self.may_lose();
         let (nodes, time_limit_ms) = (usize::from(self.nodes), self.time_limit * 1_000);
         let Some(path) = &self.schedule else {
             let Nemesis(kinds) = self.nemesis.clone();
             let fault_every_ms = self.fault_every_ms;
-            let pace = Pace { nodes, time_limit_ms, kinds, fault_every_ms };
+            let zones = usize::from(self.zones);
+            let pace = Pace { nodes, zones, time_limit_ms, kinds, fault_every_ms, may_lose };
             return Ok(Schedule::generate(seed, &pace));
         };
         let bad = |why: String| BadArguments::Field {
@@ -204,7 +239,7 @@ impl CampaignArgs {
         let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
         let schedule: Schedule =
             serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        schedule.check(nodes, time_limit_ms).map_err(|error| bad(error.to_string()))?;
+        schedule.check(nodes, time_limit_ms, may_lose).map_err(|error| bad(error.to_string()))?;
         Ok(schedule)
     }
 
@@ -225,6 +260,9 @@ impl CampaignArgs {
         let mut words = vec![format!("cargo run --release{features} -- campaign --seed {seed}")];
         let mut flag = |name: &str, value: String| words.push(format!("--{name} {value}"));
         flag("nodes", self.nodes.to_string());
+        if self.zones > 1 {
+            flag("zones", self.zones.to_string());
+        }
         flag("time-limit", self.time_limit.to_string());
         flag("workload", self.workload.to_string());
         match &self.schedule {
@@ -316,8 +354,10 @@ mod tests {
 
     #[test]
     fn the_command_that_repeats_a_run_says_the_same() {
-        let args = parse("--nodes 3 --w 1 --mutant expire-hints --node-option shards=1 --carts 2")
-            .expect("good arguments");
+        let args = parse(
+            "--nodes 3 --zones 3 --w 1 --mutant expire-hints --node-option shards=1 --carts 2",
+        )
+        .expect("good arguments");
         let command = args.command(9);
         let flags = command.split_once("-- campaign").expect("a campaign").1;
         let again = parse(flags).expect("the command is one");
@@ -343,6 +383,7 @@ mod tests {
     fn bad_values_are_named_with_what_is_allowed() {
         for (words, named) in [
             ("--nodes 0", "1..=32"),
+            ("--zones 0", "1..=9"),
             ("--workload carts", "allowed are cart, paper-cart and lww-cart"),
             ("--nemesis kill,flood", "flood is no fault; allowed are kill, pause, partition"),
             ("--strict-fraction 1.5", "allowed is a number from 0 to 1"),
@@ -357,6 +398,8 @@ mod tests {
             let args = parse(words).expect("each flag alone is good");
             args.plan(1).expect_err(words).to_string()
         };
+        assert!(said("--nemesis wipe --w 1").contains("--w 2 or more"));
+        assert!(said("--nemesis zone").contains("--zones 2 or more"));
         assert!(said("--nodes 1").contains("--nemesis is kill,pause,partition; allowed is kill"));
         assert!(said("--schedule /nowhere.json").contains("/nowhere.json"));
         assert!(said("--node-option engine=memory").contains("cannot be started again"));

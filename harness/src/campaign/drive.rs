@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cartwheel_checker::Value;
-use futures::future::{join, join_all};
+use futures::future::{Either, join, join_all, select};
 
 use super::finale::{self, Finale};
+use super::gate::Gate;
 use super::stop::Stop;
 use crate::fault::{Fault, FaultKind, NodeNumber};
 use crate::ground::Ground;
 use crate::history::{Asked, Recorder};
 use crate::rng::Rng;
-use crate::schedule::Schedule;
+use crate::schedule::{Act, Schedule, Turn};
 use crate::workload::{Carts, Generator, Manner, Mix, Workload};
 
 /// What is done to a cluster.
@@ -55,9 +56,34 @@ pub struct Plan {
 pub struct Driven {
     /// How many faults of each kind changed something.
     pub faults: BTreeMap<FaultKind, u64>,
+    /// How many changes of the members were completed, by name.
+    pub completed: BTreeMap<&'static str, u64>,
+    /// How many quiet points were reached.
+    pub quiet_points: u64,
     /// How the cluster ended.
     pub finale: Finale,
 }
+
+impl Driven {
+    /// Nothing was done.
+    pub(super) fn nothing(finale: Finale) -> Self {
+        Self { faults: BTreeMap::new(), completed: BTreeMap::new(), quiet_points: 0, finale }
+    }
+}
+
+/// What the nemesis did.
+#[derive(Debug, Default)]
+struct Done {
+    faults: BTreeMap<FaultKind, u64>,
+    quiet_points: u64,
+    /// What was not quiet at quiet points.
+    restless: Vec<String>,
+    /// Why it could not go on.
+    failed: Option<String>,
+}
+
+/// How often what takes its time is looked after.
+const TEND_EVERY: Duration = Duration::from_millis(200);
 
 /// The streams of the seed that clients draw from: one each, from here on.
 const CLIENTS: u64 = 0x0c11_e275;
@@ -69,6 +95,28 @@ pub async fn drive<G: Ground>(
     plan: &Plan,
     recorder: &Recorder,
     stop: &Stop,
+    gate: &Gate,
+    epoch: Duration,
+) -> Driven {
+    let driven = std::pin::pin!(work(ground, plan, recorder, stop, gate, epoch));
+    let tended = std::pin::pin!(tend(ground));
+    match select(driven, tended).await {
+        Either::Left((driven, _)) => driven,
+        Either::Right((error, driven)) => {
+            stop.request();
+            let mut driven = driven.await;
+            driven.finale.missing.push(format!("the nemesis failed: {error:#}"));
+            driven
+        }
+    }
+}
+
+async fn work<G: Ground>(
+    ground: &G,
+    plan: &Plan,
+    recorder: &Recorder,
+    stop: &Stop,
+    gate: &Gate,
     epoch: Duration,
 ) -> Driven {
     let began = ground.now();
@@ -76,17 +124,28 @@ pub async fn drive<G: Ground>(
     let clients = (0..plan.concurrency).map(|thread| {
         let rng = Rng::of(plan.seed, CLIENTS + thread);
         let generator = Generator::new(rng, plan.mix, Arc::clone(&carts), epoch);
-        Client { ground, plan, recorder, thread, process: thread, began, generator }.run(stop)
+        Client { ground, plan, recorder, gate, thread, process: thread, began, generator }.run(stop)
     });
-    let nemesis = Nemesis { ground, recorder, began, faults: BTreeMap::new() };
-    let (processes, (faults, failed)) =
-        join(join_all(clients), nemesis.run(&plan.schedule, stop)).await;
-    let finale = if let Some(failed) = failed {
+    let nemesis = Nemesis { ground, plan, recorder, gate, began, done: Done::default() };
+    let (processes, done) = join(join_all(clients), nemesis.run(&plan.schedule, stop)).await;
+    let mut finale = if let Some(failed) = done.failed {
         Finale::unknown(vec![failed])
     } else {
         finale::run(ground, plan, recorder, stop, &processes).await
     };
-    Driven { faults, finale }
+    finale.missing.extend(done.restless);
+    let (faults, quiet_points) = (done.faults, done.quiet_points);
+    Driven { faults, completed: ground.completed(), quiet_points, finale }
+}
+
+/// Looks after what takes its time until that fails.
+async fn tend<G: Ground>(ground: &G) -> anyhow::Error {
+    loop {
+        if let Err(error) = ground.tend().await {
+            return error;
+        }
+        ground.sleep_until(ground.now() + TEND_EVERY).await;
+    }
 }
 
 /// One client: a thread that goes on, as another process, when an outcome is unknown.
@@ -94,6 +153,7 @@ struct Client<'a, G> {
     ground: &'a G,
     plan: &'a Plan,
     recorder: &'a Recorder,
+    gate: &'a Gate,
     thread: u64,
     process: u64,
     began: Duration,
@@ -105,13 +165,23 @@ impl<G: Ground> Client<'_, G> {
     async fn run(mut self, stop: &Stop) -> u64 {
         let interval = self.plan.concurrency as f64 / self.plan.rate.max(0.001);
         let mut pace = Rng::of(self.plan.seed, !(CLIENTS + self.thread));
-        let end = self.began + self.plan.time_limit;
         let mut at = self.began + Duration::from_secs_f64(interval * pace.unit());
         loop {
-            if at >= end || stop.unless(self.ground.sleep_until(at)).await.is_none() {
+            let due = at;
+            let turn = async {
+                self.ground.sleep_until(due).await;
+                self.gate.opened().await;
+            };
+            let end = || self.began + self.plan.time_limit + self.gate.stood_still();
+            let is_over = at >= end() || stop.unless(turn).await.is_none();
+            // While the gate was shut the end moved as well.
+            at = at.max(self.ground.now());
+            if is_over || at >= end() {
                 return self.process;
             }
+            self.gate.enter();
             self.operate().await;
+            self.gate.leave();
             // Who was held up does not catch up: clients wait for their answers.
             at = (at + Duration::from_secs_f64(interval * (0.5 + pace.unit())))
                 .max(self.ground.now());
@@ -153,42 +223,63 @@ impl<G: Ground> Client<'_, G> {
     /// turn to a node of their own first, which for most keys is none. The last are stubborn: they
     /// ask it and no other, so that they see failures and unknown outcomes.
     fn node(&self) -> (Option<NodeNumber>, bool) {
-        let own = NodeNumber((self.thread / 2) as usize % self.ground.nodes());
+        let members = self.ground.members();
+        let own = members.get((self.thread / 2) as usize % members.len().max(1)).copied();
         let stubborn = self.thread + self.plan.stubborn >= self.plan.concurrency;
-        ((stubborn || self.thread % 2 == 1).then_some(own), stubborn)
+        (own.filter(|_| stubborn || self.thread % 2 == 1), stubborn)
     }
 }
 
 /// Who injects the faults.
 struct Nemesis<'a, G> {
     ground: &'a G,
+    plan: &'a Plan,
     recorder: &'a Recorder,
+    gate: &'a Gate,
     began: Duration,
-    faults: BTreeMap<FaultKind, u64>,
+    done: Done,
 }
 
 impl<G: Ground> Nemesis<'_, G> {
     /// Goes through the schedule. Gives what was applied, and why it could not go on.
-    async fn run(
-        mut self,
-        schedule: &Schedule,
-        stop: &Stop,
-    ) -> (BTreeMap<FaultKind, u64>, Option<String>) {
+    async fn run(mut self, schedule: &Schedule, stop: &Stop) -> Done {
         for turn in schedule.turns() {
-            let at = self.began + Duration::from_millis(turn.at_ms);
+            let at = self.began + Duration::from_millis(turn.at_ms) + self.gate.stood_still();
             if stop.unless(self.ground.sleep_until(at)).await.is_none() {
                 break;
             }
-            let fault = &schedule.faults[turn.fault].fault;
-            if let Err(error) = self.turn(turn.fault, fault, turn.begins).await {
+            if let Err((what, error)) = self.turn(schedule, turn, stop).await {
                 stop.request();
-                return (self.faults, Some(format!("the nemesis failed at {fault}: {error:#}")));
+                self.done.failed = Some(format!("the nemesis failed at {what}: {error:#}"));
+                break;
             }
         }
-        (self.faults, None)
+        self.done
     }
 
-    async fn turn(&mut self, id: usize, fault: &Fault, begins: bool) -> anyhow::Result<()> {
+    async fn turn(
+        &mut self,
+        schedule: &Schedule,
+        turn: Turn,
+        stop: &Stop,
+    ) -> Result<(), (String, anyhow::Error)> {
+        let (id, begins) = match turn.act {
+            Act::Quiet => {
+                self.quiet(stop).await;
+                return Ok(());
+            }
+            Act::Begin(id) => (id, true),
+            Act::End(id) => (id, false),
+        };
+        let fault = &schedule.faults[id].fault;
+        // Where no quiet point was reached no more disks may be lost.
+        if fault.losses() > 0 && !self.done.restless.is_empty() {
+            return Ok(());
+        }
+        self.fault(id, fault, begins).await.map_err(|error| (fault.to_string(), error))
+    }
+
+    async fn fault(&mut self, id: usize, fault: &Fault, begins: bool) -> anyhow::Result<()> {
         let (begin, end) = fault.names();
         let f = if begins { begin } else { end };
         let value = nemesis_value(fault);
@@ -197,7 +288,7 @@ impl<G: Ground> Nemesis<'_, G> {
             let applied = self.ground.begin(id, fault).await?;
             if applied {
                 self.recorder.applied();
-                *self.faults.entry(fault.kind()).or_default() += 1;
+                *self.done.faults.entry(fault.kind()).or_default() += 1;
             }
         } else {
             self.ground.end(id).await?;
@@ -205,19 +296,60 @@ impl<G: Ground> Nemesis<'_, G> {
         self.recorder.nemesis(self.ground.now(), f, value);
         Ok(())
     }
+
+    /// Lets the clients rest until the cluster is quiet.
+    async fn quiet(&mut self, stop: &Stop) {
+        let began = self.ground.now();
+        self.recorder.nemesis(began, "quiet", "begins");
+        let quiet = async {
+            self.gate.shut().await;
+            finale::quiet_point(self.ground, self.plan, self.recorder).await
+        };
+        let restless = stop.unless(quiet).await;
+        let now = self.ground.now();
+        let reached = restless.as_ref().is_some_and(Vec::is_empty);
+        self.recorder.nemesis(now, "quiet", if reached { "reached" } else { "not reached" });
+        self.done.quiet_points += u64::from(reached);
+        let first = restless.unwrap_or_default();
+        let at = now.saturating_sub(self.began).as_secs();
+        self.done
+            .restless
+            .extend(first.into_iter().map(|why| format!("quiet point at {at} s: {why}")));
+        self.gate.open(now.saturating_sub(began));
+    }
 }
 
-/// What a history says of a fault: the node, or the shape and who no longer hears whom.
+/// What a history says of a fault: the nodes, or the shape and who no longer hears whom.
 fn nemesis_value(fault: &Fault) -> Value {
+    let texts = |nodes: &[NodeNumber]| {
+        Value::Vector(nodes.iter().map(|node| node.to_string().into()).collect())
+    };
     match fault {
-        Fault::Kill { node } | Fault::Pause { node } => Value::Text(node.to_string()),
-        Fault::Partition { shape, cut, .. } => {
-            let mut deaf = BTreeMap::<_, Vec<Value>>::new();
-            for (from, to) in cut {
-                deaf.entry(Value::Text(to.to_string())).or_default().push(from.to_string().into());
-            }
-            let deaf = deaf.into_iter().map(|(node, from)| (node, Value::Vector(from))).collect();
-            Value::Vector(vec![shape.name().into(), Value::Map(deaf)])
+        Fault::Kill { node }
+        | Fault::Pause { node }
+        | Fault::Join { node, .. }
+        | Fault::Leave { node }
+        | Fault::Remove { node, .. }
+        | Fault::Wipe { node, .. } => Value::Text(node.to_string()),
+        Fault::Weight { node, weight } => {
+            Value::Vector(vec![node.to_string().into(), weight.to_string().into()])
         }
+        Fault::Replace { old, new } => texts(&[*old, *new]),
+        Fault::RollingRestart { nodes } => texts(nodes),
+        Fault::ZoneKill { zone, nodes } | Fault::ZoneDestroy { zone, nodes } => {
+            Value::Vector(vec![zone.to_string().into(), texts(nodes)])
+        }
+        Fault::Partition { shape, cut, .. } => divided(shape.name(), cut),
+        Fault::ZoneCut { zone, cut, .. } => divided(&zone.to_string(), cut),
     }
+}
+
+/// Who no longer hears whom.
+fn divided(how: &str, cut: &[(NodeNumber, NodeNumber)]) -> Value {
+    let mut deaf = BTreeMap::<_, Vec<Value>>::new();
+    for (from, to) in cut {
+        deaf.entry(Value::Text(to.to_string())).or_default().push(from.to_string().into());
+    }
+    let deaf = deaf.into_iter().map(|(node, from)| (node, Value::Vector(from))).collect();
+    Value::Vector(vec![how.into(), Value::Map(deaf)])
 }

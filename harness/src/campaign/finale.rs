@@ -75,8 +75,15 @@ pub(super) async fn run<G: Ground>(
         Some(Ok(())) => {}
     }
     let end = End { ground, plan, recorder };
+    let deadline = healed + plan.quiet_within;
+    let Some(restless) = stop.unless(end.wait_for_rest(deadline)).await else {
+        return interrupted();
+    };
+    if !restless.is_empty() {
+        return Finale::unknown(restless);
+    }
     let Some(thin) = stop.unless(end.count_thin()).await else { return interrupted() };
-    let quiet = end.wait_for_quiet(healed + plan.quiet_within);
+    let quiet = end.wait_for_quiet(deadline);
     let Some(missing) = stop.unless(quiet).await else { return interrupted() };
     if !missing.is_empty() {
         return Finale { thin, ..Finale::unknown(missing) };
@@ -88,6 +95,25 @@ pub(super) async fn run<G: Ground>(
     }
 }
 
+/// A quiet point: waits until every cart is quiet and the members are at rest, while no client works and no fault is
+/// active. What is missing if that takes too long.
+pub(super) async fn quiet_point<G: Ground>(
+    ground: &G,
+    plan: &Plan,
+    recorder: &Recorder,
+) -> Vec<String> {
+    let deadline = ground.now() + plan.quiet_within;
+    if let Err(error) = ground.ready().await {
+        return vec![format!("{error:#}")];
+    }
+    let end = End { ground, plan, recorder };
+    let restless = end.wait_for_rest(deadline).await;
+    if !restless.is_empty() {
+        return restless;
+    }
+    end.wait_for_quiet(deadline).await
+}
+
 struct End<'a, G> {
     ground: &'a G,
     plan: &'a Plan,
@@ -95,6 +121,23 @@ struct End<'a, G> {
 }
 
 impl<G: Ground> End<'_, G> {
+    /// Waits until the members are at rest; what moves still if that takes too long.
+    async fn wait_for_rest(&self, deadline: Duration) -> Vec<String> {
+        loop {
+            let mut restless = self.ground.restless().await;
+            if restless.is_empty() {
+                return restless;
+            }
+            if self.ground.now() >= deadline {
+                let seconds = self.plan.quiet_within.as_secs();
+                restless.truncate(MOST_NAMED);
+                restless.insert(0, format!("members not at rest within {seconds} s"));
+                return restless;
+            }
+            self.ground.sleep_until(self.ground.now() + LOOK_EVERY).await;
+        }
+    }
+
     /// How many acknowledged additions are on fewer nodes than they were acknowledged for; `None` if some
     /// node's own copy cannot be read.
     async fn count_thin(&self) -> Option<u64> {
@@ -119,7 +162,7 @@ impl<G: Ground> End<'_, G> {
     /// Those of a cart's additions that are on too few nodes now.
     async fn thinner(&self, cart: &str, mut kept: Vec<Kept>) -> Option<Vec<Kept>> {
         let mut copies = Vec::new();
-        for node in (0..self.ground.nodes()).map(NodeNumber) {
+        for node in self.ground.members() {
             copies.push(self.own_copy(cart, node).await.ok()?.0.items);
         }
         kept.retain(|addition| {
@@ -170,11 +213,11 @@ impl<G: Ground> End<'_, G> {
     async fn look(&self, cart: &str) -> Result<(), String> {
         let mut call = self.manner(None).call(self.plan.workload.bucket(), cart, Action::Read);
         call.strict = true;
-        call.quorum = Some(N.min(u8::try_from(self.ground.nodes()).unwrap_or(N)));
+        call.quorum = Some(N.min(u8::try_from(self.ground.members().len()).unwrap_or(N)));
         self.ground.call(call).await.map_err(|error| format!("r=n: {error}"))?;
         let owners = self.owners(cart).await?;
         let mut first: Option<(NodeNumber, String)> = None;
-        for node in (0..self.ground.nodes()).map(NodeNumber) {
+        for node in self.ground.members() {
             let (_, copy) = self.own_copy(cart, node).await?;
             if copy.owes > 0 {
                 return Err(format!("{node} still owes its copy to {} owners", copy.owes));
@@ -205,7 +248,7 @@ impl<G: Ground> End<'_, G> {
                 Ok(owners) => reads.extend(owners.into_iter().map(|o| (cart.clone(), o, true))),
                 Err(error) => missing.push(format!("{cart}: {error}")),
             }
-            let through = (0..self.ground.nodes()).map(NodeNumber);
+            let through = self.ground.members().into_iter();
             reads.extend(through.map(|node| (cart.clone(), node, false)));
         }
         let shares: Vec<Vec<_>> = (0..processes.len())

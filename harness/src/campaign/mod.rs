@@ -7,11 +7,11 @@
 mod args;
 mod drive;
 mod finale;
+mod gate;
 mod results;
 mod stop;
 mod store;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +22,7 @@ use cartwheel_checker::{Verdict, cart};
 pub use args::{BadArguments, CampaignArgs, Nemesis};
 pub use drive::{Driven, Plan, drive};
 pub use finale::Finale;
+pub use gate::Gate;
 pub use results::Results;
 pub use stop::Stop;
 pub use store::Folder;
@@ -114,18 +115,20 @@ async fn campaign(
     ));
     let history = folder.join("history.jsonl");
     let recorder = Recorder::create(&history).with_context(|| history.display().to_string())?;
-    let driven = match stop.unless(ProcessGround::start(&spec, true)).await {
-        None => {
-            let finale = Finale::unknown(vec!["interrupted before the nodes answered".to_owned()]);
-            (Driven { faults: BTreeMap::new(), finale }, Vec::new())
-        }
-        Some(ground) => {
-            let ground = ground?;
-            let driven = with_progress(&ground, plan, &recorder, &stop).await;
-            ground.stop().await;
-            (driven, ground.mishaps())
-        }
-    };
+    let driven =
+        match stop.unless(ProcessGround::start_in_zones(&spec, args.zones.into(), true)).await {
+            None => {
+                let finale =
+                    Finale::unknown(vec!["interrupted before the nodes answered".to_owned()]);
+                (Driven::nothing(finale), Vec::new())
+            }
+            Some(ground) => {
+                let ground = ground?;
+                let driven = with_progress(&ground, plan, &recorder, &stop).await;
+                ground.stop().await;
+                (driven, ground.mishaps())
+            }
+        };
     recorder.finish().with_context(|| history.display().to_string())?;
     interrupts.abort();
     let results = judge(args, plan, &folder, driven)?;
@@ -147,7 +150,8 @@ async fn with_progress(
     let mut progress = Progress::new(plan.time_limit);
     let began = ground.now();
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let driven = drive(ground, plan, recorder, stop, epoch.saturating_sub(began));
+    let gate = Gate::default();
+    let driven = drive(ground, plan, recorder, stop, &gate, epoch.saturating_sub(began));
     tokio::pin!(driven);
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut ending = false;
@@ -155,7 +159,7 @@ async fn with_progress(
         tokio::select! {
             driven = &mut driven => break driven,
             _ = looks.tick() => {
-                let passed = ground.now().saturating_sub(began);
+                let passed = ground.now().saturating_sub(began + gate.stood_still());
                 if passed < plan.time_limit && !stop.is_requested() {
                     let tally = recorder.tally();
                     progress.at(passed, || format!(

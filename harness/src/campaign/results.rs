@@ -30,8 +30,11 @@ pub struct Results {
     pub nodes: usize,
     /// How long clients worked, in seconds.
     pub time_limit_s: u64,
-    /// How many faults of each kind changed something.
-    pub faults: BTreeMap<FaultKind, u64>,
+    /// How many faults of each kind changed something, and how many changes of the members that were begun were
+    /// completed: `joins-completed` and so on.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How many quiet points were reached.
+    pub quiet_points: u64,
     /// How long the cluster took to become quiet after everything was healed, in milliseconds.
     pub quiet_after_ms: Option<u64>,
     /// How many acknowledged additions were on fewer nodes than their quorum when everything was healed and
@@ -74,8 +77,10 @@ impl Results {
             time_limit_s: plan.time_limit.as_secs(),
             faults: FaultKind::ALL
                 .into_iter()
-                .map(|kind| (kind, driven.faults.get(&kind).copied().unwrap_or(0)))
+                .map(|kind| (kind.name(), driven.faults.get(&kind).copied().unwrap_or(0)))
+                .chain(driven.completed)
                 .collect(),
+            quiet_points: driven.quiet_points,
             thin_count: driven.finale.thin,
             quiet_after_ms: driven.finale.quiet_after.map(millis),
             missing,
@@ -118,9 +123,16 @@ impl Results {
             format!("{} in sloppy reads, the worst for {worst} ms (allowed)", check.stale_count)
         });
         row("recovered", format!("{} of unknown outcome (allowed)", check.recovered_count));
-        let faults: Vec<_> =
-            self.faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        row("faults", faults.join(", "));
+        let faults: Vec<_> = self
+            .faults
+            .iter()
+            .filter(|(_, n)| **n > 0)
+            .map(|(name, n)| format!("{n} {name}"))
+            .collect();
+        row("faults", if faults.is_empty() { "none".to_owned() } else { faults.join(", ") });
+        if self.quiet_points > 0 {
+            row("quiet points", self.quiet_points.to_string());
+        }
         row("availability", {
             let fraction = check.availability.ok_fraction.unwrap_or(0.0) * 100.0;
             let gap = check.availability.longest_gap_ms.unwrap_or(0.0);

@@ -5,16 +5,22 @@ use std::time::Duration;
 use cartwheel_checker::Verdict;
 use cartwheel_checker::cart;
 
-use super::{Driven, Plan, Results, Stop, drive};
-use crate::fault::{FaultKind, NodeNumber};
+use super::{Driven, Gate, Plan, Results, Stop, drive};
+use crate::fault::{Fault, FaultKind, NodeNumber, WayBack, ZoneNumber};
 use crate::ground::fake::{FakeGround, Flaws};
 use crate::history::Recorder;
-use crate::schedule::{Pace, Schedule};
+use crate::schedule::{Pace, Planned, Schedule};
 use crate::workload::{Mix, Workload};
 
 fn plan(workload: Workload) -> Plan {
-    let pace =
-        Pace { nodes: 5, time_limit_ms: 700, kinds: FaultKind::ALL.to_vec(), fault_every_ms: 100 };
+    let pace = Pace {
+        nodes: 5,
+        zones: 1,
+        time_limit_ms: 700,
+        kinds: FaultKind::PASSING.to_vec(),
+        fault_every_ms: 100,
+        may_lose: 1,
+    };
     Plan {
         seed: 1,
         workload,
@@ -40,11 +46,15 @@ async fn campaign(workload: Workload, flaws: Flaws, stop: &Stop) -> (Results, Fa
 }
 
 async fn campaign_on(ground: &FakeGround, workload: Workload, stop: &Stop) -> Results {
+    campaign_of(ground, plan(workload), stop).await
+}
+
+async fn campaign_of(ground: &FakeGround, plan: Plan, stop: &Stop) -> Results {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("history.jsonl");
     let recorder = Recorder::create(&path).expect("a history");
-    let plan = plan(workload);
-    let driven = drive(ground, &plan, &recorder, stop, Duration::from_secs(1_700_000_000)).await;
+    let (gate, epoch) = (Gate::default(), Duration::from_secs(1_700_000_000));
+    let driven = drive(ground, &plan, &recorder, stop, &gate, epoch).await;
     recorder.finish().expect("written");
     let check = cart::check_file(&path);
     Results::new(check, &plan, driven, Vec::new(), None, "again".to_owned())
@@ -59,7 +69,8 @@ async fn a_sound_cluster_is_valid_and_every_fault_is_applied_and_ended() {
     let (results, ground) = campaign(Workload::Cart, Flaws::default(), &Stop::default()).await;
     assert_eq!(results.check.valid, Verdict::Valid, "{:?}", results.check.error);
     assert!(results.check.acknowledged_count > 50, "{}", results.check.acknowledged_count);
-    assert_eq!(results.faults.values().sum::<u64>(), ground.begun.get() as u64);
+    let kinds = FaultKind::ALL.map(|kind| results.faults[kind.name()]);
+    assert_eq!(kinds.iter().sum::<u64>(), ground.begun.get() as u64);
     assert!(ground.begun.get() > 0 && ground.active.borrow().is_empty());
     assert!(results.missing.is_empty() && results.quiet_after_ms.is_some());
 }
@@ -173,16 +184,84 @@ async fn results_have_the_keys_that_others_rely_on() {
     assert!(results.table().contains("VALID"));
 }
 
+/// A plan with these faults, of a tenth of a second each, and quiet points.
+fn plan_of(faults: &[(u64, Fault)], quiet_at_ms: &[u64]) -> Plan {
+    let planned = |(at_ms, fault): &(u64, Fault)| Planned {
+        at_ms: *at_ms,
+        for_ms: 100,
+        fault: fault.clone(),
+    };
+    let faults = faults.iter().map(planned).collect();
+    let quiet_at_ms = quiet_at_ms.to_vec();
+    let schedule = Schedule { seed: 1, nodes: 5, time_limit_ms: 700, faults, quiet_at_ms };
+    schedule.check(5, 700, 1).expect("it keeps what the promise asks");
+    Plan { schedule, ..plan(Workload::Cart) }
+}
+
+fn two_wipes() -> Plan {
+    let wipe = |node| Fault::Wipe { node: NodeNumber(node), way: WayBack::Replace };
+    plan_of(&[(100, wipe(0)), (400, wipe(1))], &[300])
+}
+
+#[tokio::test]
+async fn disks_are_lost_only_with_quiet_points_in_between() {
+    let ground = FakeGround::new(5, Flaws::default());
+    let results = campaign_of(&ground, two_wipes(), &Stop::default()).await;
+    assert_eq!(results.check.valid, Verdict::Valid, "{:?}", results.check.error);
+    assert_eq!((results.quiet_points, results.faults["wipe"]), (1, 2));
+    assert_eq!(ground.most_lost.get(), 1, "the members were at rest before the second");
+    assert!(results.faults["changes-completed"] == 2, "{:?}", results.faults);
+    assert!(results.table().contains("quiet points"));
+}
+
+#[tokio::test]
+async fn where_a_quiet_point_is_not_reached_no_other_disk_is_lost_and_all_is_unknown() {
+    let ground = FakeGround::new(5, Flaws { restless: true, ..Flaws::default() });
+    let results = campaign_of(&ground, two_wipes(), &Stop::default()).await;
+    assert_eq!(results.check.valid, Verdict::Unknown);
+    assert_eq!((results.quiet_points, results.faults["wipe"]), (0, 1));
+    assert_eq!(ground.most_lost.get(), 1);
+    let error = results.check.error.expect("a reason");
+    assert!(error.contains("quiet point at") && error.contains("a change is under way"), "{error}");
+}
+
+#[tokio::test]
+async fn clients_rest_at_a_quiet_point_and_work_on_as_long_as_planned() {
+    let ground = FakeGround::new(5, Flaws::default());
+    let quiet = plan_of(&[], &[100, 200, 300]);
+    let began = std::time::Instant::now();
+    let results = campaign_of(&ground, quiet, &Stop::default()).await;
+    let lasted = began.elapsed();
+    assert_eq!(results.check.valid, Verdict::Valid, "{:?}", results.check.error);
+    assert_eq!(results.quiet_points, 3);
+    let least = Duration::from_millis(700 + 3 * 20);
+    assert!(lasted > least, "each quiet point waits for what clients gave up: {lasted:?}");
+}
+
+#[tokio::test]
+async fn clients_talk_to_members_only() {
+    let join = Fault::Join { node: NodeNumber(5), zone: ZoneNumber(0) };
+    let leave = Fault::Leave { node: NodeNumber(0) };
+    let ground = FakeGround::new(5, Flaws::default());
+    let plan = plan_of(&[(1, leave), (2, join)], &[]);
+    let results = campaign_of(&ground, plan, &Stop::default()).await;
+    assert_eq!(results.check.valid, Verdict::Valid, "{:?}", results.check.error);
+    assert_eq!(results.faults["membership"], 2);
+    let asked = ground.asked.borrow();
+    assert!(asked.contains(&NodeNumber(5)), "{asked:?}");
+    assert!(!asked.contains(&NodeNumber(0)), "{asked:?}");
+}
+
 #[tokio::test]
 async fn a_mishap_makes_a_valid_history_unknown() {
     let plan = plan(Workload::Cart);
     let finale = super::Finale { missing: Vec::new(), quiet_after: None, thin: None };
-    let driven = Driven { faults: [(FaultKind::Kill, 2)].into(), finale };
+    let driven = Driven { faults: [(FaultKind::Kill, 2)].into(), ..Driven::nothing(finale) };
     let mut check = results(Workload::Cart, Flaws::default()).await.check;
     check.valid = Verdict::Valid;
     let mishaps = vec!["n2 ended by itself".to_owned()];
     let results = Results::new(check, &plan, driven, mishaps, None, String::new());
     assert_eq!(results.check.valid, Verdict::Unknown);
-    assert_eq!(results.faults[&FaultKind::Pause], 0, "every kind is listed");
+    assert_eq!(results.faults["pause"], 0, "every kind is listed");
     assert!(results.table().contains("n2 ended by itself"));
 }

@@ -27,6 +27,8 @@ pub(crate) struct Flaws {
     pub(crate) odd_copy: Option<NodeNumber>,
     /// Until a cart is read with a quorum of its own, only the first node holds it.
     pub(crate) thin: bool,
+    /// The members never come to rest.
+    pub(crate) restless: bool,
     /// A register forgets siblings: the last write wins.
     pub(crate) last_write_wins: bool,
 }
@@ -39,7 +41,7 @@ type Register = (u64, Vec<(u64, Vec<u8>)>);
 
 /// The cluster. All nodes share the map; its clock is the real one.
 pub(crate) struct FakeGround {
-    nodes: usize,
+    members: RefCell<BTreeSet<NodeNumber>>,
     flaws: Flaws,
     began: Instant,
     writes: Cell<u64>,
@@ -49,12 +51,20 @@ pub(crate) struct FakeGround {
     repaired: RefCell<BTreeSet<String>>,
     pub(crate) active: RefCell<BTreeSet<usize>>,
     pub(crate) begun: Cell<usize>,
+    /// Changes of the members that are not completed yet.
+    changing: Cell<u64>,
+    changed: Cell<u64>,
+    /// The disks lost since the members were last at rest, and the most that ever were.
+    lost: Cell<usize>,
+    pub(crate) most_lost: Cell<usize>,
+    /// The nodes that were asked after the first change.
+    pub(crate) asked: RefCell<BTreeSet<NodeNumber>>,
 }
 
 impl FakeGround {
     pub(crate) fn new(nodes: usize, flaws: Flaws) -> Self {
         Self {
-            nodes,
+            members: RefCell::new((0..nodes).map(NodeNumber).collect()),
             flaws,
             began: Instant::now(),
             writes: Cell::new(0),
@@ -63,6 +73,11 @@ impl FakeGround {
             repaired: RefCell::default(),
             active: RefCell::default(),
             begun: Cell::new(0),
+            changing: Cell::new(0),
+            changed: Cell::new(0),
+            lost: Cell::new(0),
+            most_lost: Cell::new(0),
+            asked: RefCell::default(),
         }
     }
 
@@ -88,7 +103,7 @@ impl FakeGround {
     /// What lies beneath `shown`, read from one node's own copy.
     fn own_copy(&self, call: &Call, shown: impl Debug) -> OwnCopy {
         let odd = self.flaws.odd_copy.is_some() && call.node == self.flaws.odd_copy;
-        let last = call.node == Some(NodeNumber(self.nodes - 1));
+        let last = call.node.is_some() && call.node == self.members.borrow().last().copied();
         OwnCopy {
             digest: format!("{shown:?}{}", if odd { " and more" } else { "" }),
             is_stored: self.is_owner(call) || (last && self.flaws.keeps),
@@ -99,7 +114,9 @@ impl FakeGround {
     /// Whether the call is to a node that owns the key and holds it by now.
     fn is_owner(&self, call: &Call) -> bool {
         let late = self.flaws.thin && !self.repaired.borrow().contains(&call.key);
-        call.node.is_some_and(|node| node.0 < if late { 1 } else { OWNERS })
+        let members = self.members.borrow();
+        let mut owners = members.iter().take(if late { 1 } else { OWNERS });
+        owners.any(|owner| call.node == Some(*owner))
     }
 
     fn is_every(&self, every: Option<u64>) -> bool {
@@ -108,8 +125,8 @@ impl FakeGround {
 }
 
 impl Ground for FakeGround {
-    fn nodes(&self) -> usize {
-        self.nodes
+    fn members(&self) -> Vec<NodeNumber> {
+        self.members.borrow().iter().copied().collect()
     }
 
     fn now(&self) -> Duration {
@@ -124,6 +141,9 @@ impl Ground for FakeGround {
         // Between the halves of a read-modify-write others get their turn.
         tokio::task::yield_now().await;
         let local = matches!(call.action, Action::ReadLocal);
+        if self.begun.get() > 1 {
+            self.asked.borrow_mut().extend(call.node);
+        }
         if matches!(call.action, Action::Read) && call.quorum.is_some() {
             self.repaired.borrow_mut().insert(call.key.clone());
         }
@@ -165,14 +185,38 @@ impl Ground for FakeGround {
         }
     }
 
-    async fn begin(&self, id: usize, _: &Fault) -> anyhow::Result<bool> {
+    async fn begin(&self, id: usize, fault: &Fault) -> anyhow::Result<bool> {
         self.begun.set(self.begun.get() + 1);
+        self.changing.set(self.changing.get() + u64::from(!fault.is_passing()));
+        self.lost.set(self.lost.get() + fault.losses());
+        self.most_lost.set(self.most_lost.get().max(self.lost.get()));
+        let mut members = self.members.borrow_mut();
+        members.extend(fault.fresh());
+        members.retain(|node| fault.gone() != Some(*node));
         Ok(self.active.borrow_mut().insert(id))
     }
 
     async fn end(&self, id: usize) -> anyhow::Result<()> {
         self.active.borrow_mut().remove(&id);
         Ok(())
+    }
+
+    async fn tend(&self) -> anyhow::Result<()> {
+        let never = self.flaws.restless;
+        self.changed.set(self.changed.get() + self.changing.take() * u64::from(!never));
+        Ok(())
+    }
+
+    async fn restless(&self) -> Vec<String> {
+        if self.changing.get() > 0 || self.flaws.restless {
+            return vec!["a change is under way".to_owned()];
+        }
+        self.lost.set(0);
+        Vec::new()
+    }
+
+    fn completed(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::from([("changes-completed", self.changed.get())])
     }
 
     async fn heal(&self) -> anyhow::Result<()> {
@@ -185,7 +229,7 @@ impl Ground for FakeGround {
     }
 
     async fn owners(&self, _: &str, _: &str) -> anyhow::Result<Vec<NodeNumber>> {
-        Ok((0..self.nodes.min(OWNERS)).map(NodeNumber).collect())
+        Ok(self.members.borrow().iter().copied().take(OWNERS).collect())
     }
 
     fn mishaps(&self) -> Vec<String> {

@@ -8,6 +8,7 @@
 pub(crate) mod fake;
 pub mod process;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::fault::{Fault, NodeNumber};
 
 /// A cluster that can be asked, disturbed and mended.
 pub trait Ground {
-    /// How many nodes there are.
-    fn nodes(&self) -> usize;
+    /// Who is a member now, as far as is known here: the nodes that clients talk to. In order.
+    fn members(&self) -> Vec<NodeNumber>;
 
     /// The time since the campaign began, on a clock that only goes forward.
     fn now(&self) -> Duration;
@@ -41,13 +42,27 @@ pub trait Ground {
     /// The cluster could not be mended.
     fn end(&self, id: usize) -> impl Future<Output = anyhow::Result<()>>;
 
-    /// Ends all faults.
+    /// Looks after what was begun and takes its time: stages wishes until they are taken, ends nodes that have
+    /// drained, restarts one node after the other. To be called again and again.
+    ///
+    /// # Errors
+    /// The cluster could not be looked after: the campaign cannot go on.
+    fn tend(&self) -> impl Future<Output = anyhow::Result<()>>;
+
+    /// What keeps the members from being at rest: changes under way or wished for, nodes that drain, several
+    /// opinions on the layout. Nothing if they are.
+    fn restless(&self) -> impl Future<Output = Vec<String>>;
+
+    /// How many changes of the members are completed, by name: `joins-completed` and so on.
+    fn completed(&self) -> BTreeMap<&'static str, u64>;
+
+    /// Ends all faults that pass.
     ///
     /// # Errors
     /// The cluster could not be mended.
     fn heal(&self) -> impl Future<Output = anyhow::Result<()>>;
 
-    /// Waits until every node answers.
+    /// Waits until every node that is to run answers.
     ///
     /// # Errors
     /// One does not.

@@ -13,8 +13,8 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use super::node::NodeProcess;
-use crate::fault::NodeNumber;
-use crate::workload::{LWW_BUCKET, PAPER_BUCKET};
+use crate::fault::{NodeNumber, ZoneNumber};
+use crate::workload::{CART_BUCKET, LWW_BUCKET, PAPER_BUCKET};
 
 /// What a cluster of processes is made of.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct ClusterSpec {
 pub struct Prepared {
     /// Its place.
     pub number: NodeNumber,
+    /// Its zone.
+    pub zone: ZoneNumber,
     /// Its id, as the cluster file writes it.
     pub id: String,
     /// Where it will listen.
@@ -48,7 +50,21 @@ pub struct Prepared {
     pub data: PathBuf,
     /// Keeps the port: bound, but not listened on, so that nobody else is given it and the node,
     /// which may share it, can listen on it again and again.
-    _reserved: Option<TcpSocket>,
+    pub(super) reserved: Option<TcpSocket>,
+}
+
+/// How a node comes to know the cluster.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// It is a member of the first layout: the cluster file.
+    File,
+    /// From these nodes, with a store that is new.
+    Seeds {
+        /// Their addresses.
+        addresses: &'a [SocketAddr],
+        /// Whether it becomes a member by itself.
+        joins: bool,
+    },
 }
 
 /// The cluster file, as `serve` reads it.
@@ -64,6 +80,8 @@ struct Member {
     id: String,
     name: String,
     address: String,
+    #[serde(default)]
+    zone: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -73,7 +91,10 @@ struct Bucket {
     n: u8,
     r: u8,
     w: u8,
-    conflict: String,
+    #[serde(default)]
+    conflict: Option<String>,
+    #[serde(default)]
+    spread: Option<String>,
 }
 
 /// What `format --json` prints, as far as we need it.
@@ -83,19 +104,21 @@ struct Formatted {
 }
 
 impl ClusterSpec {
-    /// Formats the stores and finds the ports. A cluster that was made here before is gone on with.
+    /// Formats the stores and finds the ports, for nodes spread over so many zones, one after the other. A
+    /// cluster that was made here before is gone on with.
     ///
     /// # Errors
     /// A store cannot be made or a port not be had.
-    pub async fn prepare(&self) -> anyhow::Result<Vec<Prepared>> {
+    pub async fn prepare(&self, zones: usize) -> anyhow::Result<Vec<Prepared>> {
         std::fs::create_dir_all(&self.logs).with_context(|| self.logs.display().to_string())?;
         let known = self.maybe_known()?;
         let mut prepared = Vec::new();
         for number in (0..self.nodes).map(NodeNumber) {
+            let zone = ZoneNumber(number.0 % zones.max(1));
             let data = self.data.join(number.to_string());
             let id = match &known {
                 Some(file) => file.members[number.0].id.clone(),
-                None => format(&self.program, &data, number).await?,
+                None => self.format(&data, number).await?,
             };
             let (listen, reserved) = match self.first_port {
                 Some(first) => (SocketAddr::from(([127, 0, 0, 1], first + number.0 as u16)), None),
@@ -104,9 +127,24 @@ impl ClusterSpec {
                     (address, Some(socket))
                 }
             };
-            prepared.push(Prepared { number, id, listen, data, _reserved: reserved });
+            prepared.push(Prepared { number, zone, id, listen, data, reserved });
         }
         Ok(prepared)
+    }
+
+    /// A node at a place where nobody has been: formats a store and finds a port.
+    ///
+    /// # Errors
+    /// The store cannot be made or no port be had.
+    pub async fn prepare_fresh(
+        &self,
+        number: NodeNumber,
+        zone: ZoneNumber,
+    ) -> anyhow::Result<Prepared> {
+        let data = self.data.join(number.to_string());
+        let id = self.format(&data, number).await?;
+        let (listen, socket) = reserve().context("no port can be had")?;
+        Ok(Prepared { number, zone, id, listen, data, reserved: Some(socket) })
     }
 
     /// Writes the cluster file, in which each node has the address that others dial, and gives the
@@ -134,13 +172,16 @@ impl ClusterSpec {
                 std::fs::write(&path, text).with_context(|| path.display().to_string())?;
             }
         }
-        let process = |(node, address): (&Prepared, &SocketAddr)| {
-            let name = node.number.to_string();
-            let log = self.logs.join(format!("{name}.log"));
-            let arguments = self.arguments(node, *address, &path);
-            NodeProcess::new(name, &self.program, arguments, log)
-        };
+        let process =
+            |(node, address): (&Prepared, &SocketAddr)| self.process(node, *address, Origin::File);
         Ok(prepared.iter().zip(addresses).map(process).collect())
+    }
+
+    /// The process of a node, not started yet. Its output is appended to the log of its place.
+    pub fn process(&self, node: &Prepared, address: SocketAddr, origin: Origin<'_>) -> NodeProcess {
+        let name = node.number.to_string();
+        let log = self.logs.join(format!("{name}.log"));
+        NodeProcess::new(name, &self.program, self.arguments(node, address, origin), log)
     }
 
     fn cluster_path(&self) -> PathBuf {
@@ -163,21 +204,57 @@ impl ClusterSpec {
         Ok(Some(file))
     }
 
-    fn arguments(&self, node: &Prepared, address: SocketAddr, cluster: &Path) -> Vec<String> {
+    /// Has the program format a store, and gives its id.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn format(&self, data: &Path, number: NodeNumber) -> anyhow::Result<String> {
+        let output = Command::new(&self.program)
+            .args(["format", "--json", "--name", &number.to_string(), "--data"])
+            .arg(data)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| format!("{} does not start", self.program.display()))?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            bail!("the store of {number} cannot be formatted ({}): {}", output.status, why.trim());
+        }
+        let formatted: Formatted = serde_json::from_slice(&output.stdout).with_context(|| {
+            let said = String::from_utf8_lossy(&output.stdout);
+            format!("format --json printed {:?}, which has no id", said.trim())
+        })?;
+        Ok(formatted.id)
+    }
+
+    fn arguments(&self, node: &Prepared, address: SocketAddr, origin: Origin<'_>) -> Vec<String> {
         let mut arguments: Vec<_> = [
             "serve",
             "--data",
             &node.data.display().to_string(),
-            "--cluster",
-            &cluster.display().to_string(),
             "--listen",
             &node.listen.to_string(),
             "--advertise",
             &address.to_string(),
+            "--zone",
+            &node.zone.to_string(),
             "--die-with-parent",
         ]
         .map(str::to_owned)
         .to_vec();
+        match origin {
+            Origin::File => {
+                let cluster = self.cluster_path().display().to_string();
+                arguments.extend(["--cluster".to_owned(), cluster]);
+            }
+            Origin::Seeds { addresses, joins } => {
+                for seed in addresses {
+                    arguments.extend(["--seed".to_owned(), seed.to_string()]);
+                }
+                arguments.extend(joins.then(|| "--join".to_owned()));
+            }
+        }
         if let Some(first) = self.first_http_port {
             let http = format!("127.0.0.1:{}", first + node.number.0 as u16);
             arguments.extend(["--http".to_owned(), http]);
@@ -189,27 +266,6 @@ impl ClusterSpec {
     }
 }
 
-/// Has the program format a store, and gives its id.
-async fn format(program: &Path, data: &Path, number: NodeNumber) -> anyhow::Result<String> {
-    let output = Command::new(program)
-        .args(["format", "--json", "--name", &number.to_string(), "--data"])
-        .arg(data)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("{} does not start", program.display()))?;
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr);
-        bail!("the store of {number} cannot be formatted ({}): {}", output.status, why.trim());
-    }
-    let formatted: Formatted = serde_json::from_slice(&output.stdout).with_context(|| {
-        let said = String::from_utf8_lossy(&output.stdout);
-        format!("format --json printed {:?}, which has no id", said.trim())
-    })?;
-    Ok(formatted.id)
-}
-
 /// A loopback port that the system chooses and keeps for us.
 fn reserve() -> io::Result<(SocketAddr, TcpSocket)> {
     let socket = TcpSocket::new_v4()?;
@@ -219,12 +275,14 @@ fn reserve() -> io::Result<(SocketAddr, TcpSocket)> {
 }
 
 impl ClusterFile {
-    /// A new cluster: the built-in buckets are there without being named.
+    /// A new cluster: the built-in buckets are there without being named. Where there are several zones, the
+    /// copies of carts are spread over them.
     fn new(prepared: &[Prepared], addresses: &[SocketAddr]) -> Self {
         let member = |(node, address): (&Prepared, &SocketAddr)| Member {
             id: node.id.clone(),
             name: node.number.to_string(),
             address: address.to_string(),
+            zone: Some(node.zone.to_string()),
         };
         let register = |name: &str, conflict: &str, (r, w)| Bucket {
             name: name.to_owned(),
@@ -232,18 +290,28 @@ impl ClusterFile {
             n: 3,
             r,
             w,
-            conflict: conflict.to_owned(),
+            conflict: Some(conflict.to_owned()),
+            spread: None,
         };
+        let zoned = Bucket {
+            name: CART_BUCKET.to_owned(),
+            kind: "cart".to_owned(),
+            conflict: None,
+            spread: Some("zone".to_owned()),
+            ..register("", "", (2, 2))
+        };
+        let has_zones = prepared.iter().any(|node| node.zone != ZoneNumber(0));
+        let registers = [
+            register(PAPER_BUCKET, "siblings", (2, 2)),
+            register(LWW_BUCKET, "last-write-wins", (2, 2)),
+            // What the examples use.
+            register("sessions", "last-write-wins", (2, 2)),
+            register("catalogue", "siblings", (1, 3)),
+        ];
         Self {
             cluster: format!("{:016x}", Uuid::new_v4().as_u64_pair().0),
             members: prepared.iter().zip(addresses).map(member).collect(),
-            buckets: vec![
-                register(PAPER_BUCKET, "siblings", (2, 2)),
-                register(LWW_BUCKET, "last-write-wins", (2, 2)),
-                // What the examples use.
-                register("sessions", "last-write-wins", (2, 2)),
-                register("catalogue", "siblings", (1, 3)),
-            ],
+            buckets: registers.into_iter().chain(has_zones.then_some(zoned)).collect(),
         }
     }
 }
@@ -254,8 +322,8 @@ mod tests {
 
     use tokio::net::{TcpListener, TcpSocket};
 
-    use super::{ClusterFile, ClusterSpec, Prepared, reserve};
-    use crate::fault::NodeNumber;
+    use super::{ClusterFile, ClusterSpec, Origin, Prepared, reserve};
+    use crate::fault::{NodeNumber, ZoneNumber};
 
     #[tokio::test]
     async fn a_reserved_port_can_be_listened_on_again_and_again() {
@@ -283,19 +351,30 @@ mod tests {
         };
         let listen = "127.0.0.1:7400".parse().expect("an address");
         let address = "127.0.0.1:9".parse().expect("an address");
-        let node = Prepared {
+        let node = |zone| Prepared {
             number: NodeNumber(0),
+            zone,
             id: "n3fa".to_owned(),
             listen,
             data: PathBuf::from("data/n1"),
-            _reserved: None,
+            reserved: None,
         };
-        let arguments = spec.arguments(&node, address, &PathBuf::from("cluster.toml")).join(" ");
         assert_eq!(
-            arguments,
-            "serve --data data/n1 --cluster cluster.toml --listen 127.0.0.1:7400 --advertise \
-             127.0.0.1:9 --die-with-parent --http 127.0.0.1:7480 --handoff-every-ms 10"
+            spec.arguments(&node(ZoneNumber(0)), address, Origin::File).join(" "),
+            "serve --data data/n1 --listen 127.0.0.1:7400 --advertise 127.0.0.1:9 --zone z1 \
+             --die-with-parent --cluster logs/cluster.toml --http 127.0.0.1:7480 \
+             --handoff-every-ms 10"
         );
+        let fresh = Origin::Seeds { addresses: &[listen, address], joins: true };
+        let fresh = spec.arguments(&node(ZoneNumber(0)), address, fresh).join(" ");
+        let seeds = "--seed 127.0.0.1:7400 --seed 127.0.0.1:9 --join";
+        assert!(fresh.contains(seeds) && !fresh.contains("--cluster"), "{fresh}");
+        let zoned = node(ZoneNumber(1));
+        let zoned = toml::to_string(&ClusterFile::new(&[zoned], &[address])).expect("TOML");
+        let zoned: toml::Table = zoned.parse().expect("TOML");
+        assert_eq!(zoned["members"][0]["zone"].as_str(), Some("z2"));
+        assert_eq!(zoned["buckets"][4]["spread"].as_str(), Some("zone"));
+        let node = node(ZoneNumber(0));
         let file = toml::to_string(&ClusterFile::new(&[node], &[address])).expect("TOML");
         let file: toml::Table = file.parse().expect("TOML");
         assert_eq!(file["members"][0]["address"].as_str(), Some("127.0.0.1:9"));

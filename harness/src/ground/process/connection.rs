@@ -6,25 +6,33 @@ use anyhow::Context as _;
 use cartwheel_checker::cart::Item;
 use cartwheel_client::{
     Addition, Ask, Client, Context, Error, Held, NodeId, Options, add_id_text, parse_add_id,
-    parse_node_id,
 };
 use tokio::sync::OnceCell;
 
 use super::super::{Action, Answer, Call, CallError, OwnCopy};
+use super::roster::Roster;
 use crate::fault::NodeNumber;
 
 /// All clients of a cluster: one client of the library, whose connections they share.
 pub struct Connection {
     addresses: Vec<String>,
-    /// The nodes' ids, in order.
-    ids: Vec<String>,
+    roster: Arc<Roster>,
     client: OnceCell<Client>,
 }
 
 impl Connection {
     /// To the nodes with these ids at these addresses. It connects when it is first used.
     pub fn new(addresses: Vec<String>, ids: Vec<String>) -> Self {
-        Self { addresses, ids, client: OnceCell::new() }
+        let roster = Roster::default();
+        for (place, id) in ids.iter().enumerate() {
+            roster.maybe_move_in(NodeNumber(place), id);
+        }
+        Self::of(addresses, Arc::new(roster))
+    }
+
+    /// To the nodes of this roster, the first of them at these addresses. It connects when it is first used.
+    pub fn of(addresses: Vec<String>, roster: Arc<Roster>) -> Self {
+        Self { addresses, roster, client: OnceCell::new() }
     }
 
     /// The library's client.
@@ -67,16 +75,14 @@ impl Connection {
         let directory = self.client().await?.directory().context("no layout is known")?;
         let owners = directory.owners_of(bucket, key.as_bytes());
         let owners = owners.context("there is no such bucket")?;
-        let number = |node: u64| {
-            let known = |id: &String| parse_node_id(id) == Some(NodeId(node));
-            self.ids.iter().position(known).map(NodeNumber).context("an owner is a stranger")
-        };
+        let number =
+            |node: u64| self.roster.present_place(node).context("an owner is a stranger or gone");
         owners.iter().map(|seat| number(seat.node)).collect()
     }
 
     fn ask(&self, call: &Call) -> Result<Ask, CallError> {
         let Some(node) = call.node else { return Ok(Ask::Owners) };
-        let id = self.ids.get(node.0).and_then(|id| parse_node_id(id));
+        let id = self.roster.node(node).map(NodeId);
         let id = id.ok_or_else(|| CallError {
             definite: true,
             message: format!("there is no node {node}"),

@@ -1,8 +1,17 @@
 //! Real processes on this machine: `serve` once a node, every link between them through a proxy.
+//!
+//! Nodes come and go: each stands at a [`Place`], and the [`Roster`] knows who is where. What takes its time (a
+//! change of the members, a rolling restart) is begun by a fault and looked after by [`Ground::tend`].
 
+mod changes;
 mod cluster;
 mod connection;
+mod faults;
 mod node;
+mod place;
+mod rolling;
+mod roster;
+mod tend;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,14 +19,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use cartwheel_client::handshake::{Hello, Kind, first_frame};
 use cartwheel_client::{Connecting, Connection as NodeConnection};
 use tokio::sync::Mutex as AsyncMutex;
 
-pub use cluster::{ClusterSpec, Prepared};
+pub use changes::Changes;
+pub use cluster::{ClusterSpec, Origin, Prepared};
 pub use connection::Connection;
 pub use node::NodeProcess;
+pub use place::{Duty, Place};
+pub use rolling::Rolling;
+pub use roster::Roster;
 
 use super::{Answer, Call, CallError, Ground};
 use crate::fault::{Connections, Fault, NodeNumber};
@@ -32,19 +45,25 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// How long a node may take to end in order.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
+/// The places of a cluster.
+type Places = BTreeMap<NodeNumber, Place>;
+
 /// A cluster of processes, its clients and its faults.
 pub struct ProcessGround {
     began: Instant,
-    nodes: AsyncMutex<Vec<NodeProcess>>,
+    spec: ClusterSpec,
+    /// Whether links between nodes run through proxies.
+    faulty: bool,
+    places: AsyncMutex<Places>,
+    roster: Arc<Roster>,
     links: Arc<Links>,
-    /// Before each node, unless the cluster is without faults. They end with this.
-    _proxies: Vec<Proxy>,
     connection: Connection,
+    /// Of the nodes with which it began.
     addresses: Vec<SocketAddr>,
     active: Mutex<BTreeMap<usize, Fault>>,
+    changes: Mutex<Changes>,
+    rolling: Mutex<BTreeMap<usize, Rolling>>,
     mishaps: Mutex<Vec<String>>,
-    /// Keeps the ports.
-    _prepared: Vec<Prepared>,
 }
 
 impl ProcessGround {
@@ -54,54 +73,69 @@ impl ProcessGround {
     /// # Errors
     /// A node cannot be formatted or started, or does not answer in time.
     pub async fn start(spec: &ClusterSpec, faulty: bool) -> anyhow::Result<Self> {
-        let prepared = spec.prepare().await?;
-        let links = Arc::new(Links::default());
+        Self::start_in_zones(spec, 1, faulty).await
+    }
+
+    /// The same with nodes spread over so many zones, one after the other.
+    ///
+    /// # Errors
+    /// As [`ProcessGround::start`].
+    pub async fn start_in_zones(
+        spec: &ClusterSpec,
+        zones: usize,
+        faulty: bool,
+    ) -> anyhow::Result<Self> {
+        let prepared = spec.prepare(zones).await?;
+        let (links, roster) = (Arc::new(Links::default()), Arc::new(Roster::default()));
+        let mut addresses = Vec::new();
         let mut proxies = Vec::new();
-        let mut addresses: Vec<_> = prepared.iter().map(|node| node.listen).collect();
-        if faulty {
-            let identify = identify(&prepared);
-            for node in &prepared {
-                let proxy =
-                    Proxy::start(node.number, Arc::clone(&links), Arc::clone(&identify)).await?;
-                proxy.lead_to(Some(node.listen));
-                addresses[node.number.0] = proxy.address();
-                proxies.push(proxy);
-            }
+        for node in &prepared {
+            roster.maybe_move_in(node.number, &node.id).context("a store without an id")?;
+            let proxy = if faulty { Some(proxy(node, &links, &roster).await?) } else { None };
+            addresses.push(proxy.as_ref().map_or(node.listen, Proxy::address));
+            proxies.push(proxy);
         }
-        let mut nodes = spec.processes(&prepared, &addresses)?;
-        for node in &mut nodes {
-            node.start()?;
+        let processes = spec.processes(&prepared, &addresses)?;
+        let mut places = Places::new();
+        for ((node, process), proxy) in prepared.into_iter().zip(processes).zip(proxies) {
+            let mut place = Place::new(node, process, proxy);
+            place.process.start()?;
+            places.insert(place.number, place);
         }
-        let ids = prepared.iter().map(|node| node.id.clone()).collect();
+        roster.set_members(|_| true);
+        let known = addresses.iter().map(ToString::to_string).collect();
         let ground = Self {
             began: Instant::now(),
-            nodes: AsyncMutex::new(nodes),
+            spec: spec.clone(),
+            faulty,
+            places: AsyncMutex::new(places),
+            roster: Arc::clone(&roster),
             links,
-            _proxies: proxies,
-            connection: Connection::new(addresses.iter().map(ToString::to_string).collect(), ids),
+            connection: Connection::of(known, roster),
             addresses,
             active: Mutex::default(),
+            changes: Mutex::default(),
+            rolling: Mutex::default(),
             mishaps: Mutex::default(),
-            _prepared: prepared,
         };
         ground.ready().await?;
         Ok(ground)
     }
 
-    /// Where the nodes are reached, in order.
+    /// Where the nodes with which it began are reached, in order.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
     /// The numbers of the processes that run.
     pub async fn pids(&self) -> Vec<u32> {
-        self.nodes.lock().await.iter().filter_map(NodeProcess::pid).collect()
+        self.places.lock().await.values().filter_map(|place| place.process.pid()).collect()
     }
 
     /// Ends all nodes in order; those that do not within 15 s are killed, which is a mishap.
     pub async fn stop(&self) {
-        let mut nodes = self.nodes.lock().await;
-        let stops = nodes.iter_mut().map(|node| node.stop(STOP_WITHIN));
+        let mut places = self.places.lock().await;
+        let stops = places.values_mut().map(|place| place.process.stop(STOP_WITHIN));
         for stopped in futures::future::join_all(stops).await {
             match stopped {
                 Ok(None) => {}
@@ -111,48 +145,16 @@ impl ProcessGround {
         }
     }
 
-    /// Makes processes and links what the active faults say. Whether that changed anything.
-    async fn settle(&self, changed: &Fault) -> anyhow::Result<bool> {
-        match changed {
-            Fault::Kill { node } | Fault::Pause { node } => self.settle_node(*node).await,
-            Fault::Partition { cut, .. } => {
-                let active = self.active();
-                Ok(settle_links(&self.links, active.values(), cut))
-            }
-        }
-    }
-
-    async fn settle_node(&self, number: NodeNumber) -> anyhow::Result<bool> {
-        let (down, paused) = {
-            let active = self.active();
-            let any = |fault: Fault| active.values().any(|active| *active == fault);
-            (any(Fault::Kill { node: number }), any(Fault::Pause { node: number }))
-        };
-        let mut nodes = self.nodes.lock().await;
-        let Some(node) = nodes.get_mut(number.0) else { bail!("there is no {number}") };
-        let mut changed = false;
-        if let Some(mishap) = node.maybe_mishap()? {
-            self.note(mishap);
-            if !down {
-                node.start()?;
-            }
-        } else if down && node.is_up() {
-            node.kill().await?;
-            changed = true;
-        }
-        if !down && !node.is_up() {
-            node.start()?;
-            changed = true;
-        }
-        if node.is_up() && paused != node.is_paused() {
-            node.pause(paused)?;
-            changed = true;
-        }
-        Ok(changed)
-    }
-
     fn active(&self) -> MutexGuard<'_, BTreeMap<usize, Fault>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rolling(&self) -> MutexGuard<'_, BTreeMap<usize, Rolling>> {
+        self.rolling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, mishap: String) {
@@ -160,25 +162,56 @@ impl ProcessGround {
         self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).push(mishap);
     }
 
-    /// Whether a node answers and is connected to all others; if not, why.
-    async fn answers(&self, node: NodeNumber) -> Result<(), String> {
-        let address = self.addresses[node.0].to_string();
+    /// Whether a node answers and, if it is a member, is connected to all others; if not, why.
+    async fn answers(&self, node: NodeNumber, address: SocketAddr) -> Result<(), String> {
+        let address = address.to_string();
         let asked = async {
             let connection = NodeConnection::open(&address, &Connecting::default()).await?;
             connection.status(ANSWER_WITHIN).await
         };
         let status = asked.await.map_err(|closed| closed.to_string())?;
-        let (connected, others) = (status.connected.len(), self.addresses.len() - 1);
-        if connected < others {
-            return Err(format!("it is connected to {connected} of {others} others"));
+        let members = self.roster.members();
+        if !members.contains(&node) {
+            return Ok(());
         }
-        Ok(())
+        let others = members.into_iter().filter(|other| *other != node);
+        let is_missing = |other: &NodeNumber| {
+            self.roster.node(*other).is_some_and(|id| !status.connected.contains(&id))
+        };
+        let missing: Vec<_> = others.filter(is_missing).map(|other| other.to_string()).collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("it is not connected to {}", missing.join(", ")))
+        }
+    }
+
+    /// Waits until a node answers; a node that is to run no more need not.
+    async fn wait_for(&self, node: NodeNumber, deadline: Instant) -> anyhow::Result<()> {
+        loop {
+            let address = {
+                let mut places = self.places.lock().await;
+                let Some(place) = places.get_mut(&node).filter(|place| place.is_in_use()) else {
+                    return Ok(());
+                };
+                if let Some(mishap) = place.process.maybe_mishap()? {
+                    self.note(mishap.clone());
+                    bail!("{mishap}");
+                }
+                place.address
+            };
+            let Err(error) = self.answers(node, address).await else { return Ok(()) };
+            if Instant::now() >= deadline {
+                bail!("{node} is not ready within {READY_WITHIN:?}: {error}");
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
     }
 }
 
 impl Ground for ProcessGround {
-    fn nodes(&self) -> usize {
-        self.addresses.len()
+    fn members(&self) -> Vec<NodeNumber> {
+        self.roster.members()
     }
 
     fn now(&self) -> Duration {
@@ -194,41 +227,40 @@ impl Ground for ProcessGround {
     }
 
     async fn begin(&self, id: usize, fault: &Fault) -> anyhow::Result<bool> {
-        self.active().insert(id, fault.clone());
-        self.settle(fault).await
+        self.begin_fault(id, fault).await
     }
 
     async fn end(&self, id: usize) -> anyhow::Result<()> {
-        let ended = self.active().remove(&id);
-        match ended {
-            Some(fault) => self.settle(&fault).await.map(|_| ()),
-            None => Ok(()),
-        }
+        self.end_fault(id).await
+    }
+
+    async fn tend(&self) -> anyhow::Result<()> {
+        self.tend_rolling().await?;
+        self.tend_members().await
+    }
+
+    async fn restless(&self) -> Vec<String> {
+        self.what_moves().await
+    }
+
+    fn completed(&self) -> BTreeMap<&'static str, u64> {
+        self.changes().completed().clone()
     }
 
     async fn heal(&self) -> anyhow::Result<()> {
-        self.active().clear();
-        self.links.heal();
-        for node in (0..self.nodes()).map(NodeNumber) {
-            self.settle_node(node).await?;
+        let active: Vec<_> = self.active().keys().copied().collect();
+        for id in active {
+            self.end_fault(id).await?;
         }
+        self.links.heal();
         Ok(())
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
-        for node in (0..self.nodes()).map(NodeNumber) {
-            while let Err(error) = self.answers(node).await {
-                let mishap = self.nodes.lock().await[node.0].maybe_mishap()?;
-                if let Some(mishap) = mishap {
-                    self.note(mishap.clone());
-                    bail!("{mishap}");
-                }
-                if Instant::now() >= deadline {
-                    bail!("{node} is not ready within {READY_WITHIN:?}: {error}");
-                }
-                tokio::time::sleep(ASK_EVERY).await;
-            }
+        let all: Vec<_> = self.places.lock().await.keys().copied().collect();
+        for node in all {
+            self.wait_for(node, deadline).await?;
         }
         Ok(())
     }
@@ -242,6 +274,14 @@ impl Ground for ProcessGround {
     }
 }
 
+/// A proxy that leads to a node.
+async fn proxy(node: &Prepared, links: &Arc<Links>, roster: &Arc<Roster>) -> anyhow::Result<Proxy> {
+    let identify = identify(Arc::clone(roster));
+    let proxy = Proxy::start(node.number, Arc::clone(links), identify).await?;
+    proxy.lead_to(Some(node.listen));
+    Ok(proxy)
+}
+
 /// Makes these links what the active faults say. Whether that changed one: they may have been cut already.
 fn settle_links<'f>(
     links: &Links,
@@ -250,9 +290,9 @@ fn settle_links<'f>(
 ) -> bool {
     let mut changed = false;
     for ends in settled {
-        let cuts = active.clone().filter_map(|fault| match fault {
-            Fault::Partition { connections, cut, .. } => cut.contains(ends).then_some(*connections),
-            Fault::Kill { .. } | Fault::Pause { .. } => None,
+        let cuts = active.clone().filter_map(|fault| {
+            let (connections, cut) = fault.cut()?;
+            cut.contains(ends).then_some(connections)
         });
         let cuts: Vec<_> = cuts.collect();
         changed |= links.change(*ends, |link| {
@@ -264,16 +304,13 @@ fn settle_links<'f>(
     changed
 }
 
-/// Tells from the handshake which of these nodes dials.
-fn identify(nodes: &[Prepared]) -> Identify {
-    let ids: Vec<_> = nodes.iter().map(|node| (node.id.clone(), node.number)).collect();
+/// Tells from the handshake which node dials.
+fn identify(roster: Arc<Roster>) -> Identify {
     Arc::new(move |bytes| match first_frame(bytes) {
         Ok(None) => Dialler::Undecided,
         Ok(Some(frame)) => match Hello::decode(frame).map(|hello| hello.kind) {
             Ok(Kind::Peer { node, .. }) => {
-                let id = node.to_string();
-                let known = ids.iter().find(|(known, _)| *known == id);
-                known.map_or(Dialler::Stranger, |(_, number)| Dialler::Node(*number))
+                roster.place(node.0).map_or(Dialler::Stranger, Dialler::Node)
             }
             Ok(Kind::Client) | Err(_) => Dialler::Stranger,
         },

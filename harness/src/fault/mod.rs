@@ -1,0 +1,524 @@
+//! The nemesis' vocabulary: what can be done to a cluster, as data. The same words serve every
+//! ground, schedules on disk and histories.
+//!
+//! A node stands at a *place*: a name, an address, a folder. What is at a place changes: a wiped disk is
+//! another node under the old name, and new places are taken by nodes that join.
+
+mod shape;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use shape::{Connections, Shape};
+
+/// A node of the cluster by its place, counted from zero; written as its name, `n1` for the first.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeNumber(pub usize);
+
+/// A zone by its number, counted from zero; written as its name, `z1` for the first.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ZoneNumber(pub usize);
+
+/// A kind of fault, as `--nemesis` names it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// See [`Fault::Kill`].
+    Kill,
+    /// See [`Fault::Pause`].
+    Pause,
+    /// See [`Fault::Partition`].
+    Partition,
+    /// [`Fault::Join`], [`Fault::Leave`], [`Fault::Remove`], [`Fault::Replace`] and [`Fault::Weight`].
+    Membership,
+    /// See [`Fault::Wipe`].
+    Wipe,
+    /// See [`Fault::RollingRestart`].
+    RollingRestart,
+    /// [`Fault::ZoneCut`] and [`Fault::ZoneKill`].
+    Zone,
+    /// See [`Fault::ZoneDestroy`].
+    ZoneDestroy,
+}
+
+/// One thing done to the cluster for a while, and undone afterwards, unless it lasts.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum Fault {
+    /// The process is ended with SIGKILL, and started again at the end.
+    Kill {
+        /// Whose process.
+        node: NodeNumber,
+    },
+    /// The process is stopped with SIGSTOP, and goes on at the end.
+    Pause {
+        /// Whose process.
+        node: NodeNumber,
+    },
+    /// Some links carry nothing.
+    Partition {
+        /// How the links were chosen. For people: only `cut` counts.
+        shape: Shape,
+        /// What becomes of the connections that exist.
+        connections: Connections,
+        /// The directed links (from, to) that carry nothing.
+        cut: Vec<(NodeNumber, NodeNumber)>,
+    },
+    /// A fresh node joins. It is up to the cluster when it is a member; the end undoes nothing.
+    Join {
+        /// Its place: a new one.
+        node: NodeNumber,
+        /// Its zone.
+        zone: ZoneNumber,
+    },
+    /// A living member leaves; its process ends in order when it has drained. The end undoes nothing.
+    Leave {
+        /// The member.
+        node: NodeNumber,
+    },
+    /// A member is killed and removed without being drained.
+    Remove {
+        /// The member.
+        node: NodeNumber,
+        /// Whether its process starts again at the end, with its old disk: it is told that it was removed, and
+        /// drains. If not, its disk is erased at the end and the cluster forgets it.
+        returns: bool,
+    },
+    /// A member is killed and a fresh node takes its seats. At the end the old disk is erased and the
+    /// cluster forgets it.
+    Replace {
+        /// The member.
+        old: NodeNumber,
+        /// The fresh node's place: a new one.
+        new: NodeNumber,
+    },
+    /// A member gets another weight, for good.
+    Weight {
+        /// The member.
+        node: NodeNumber,
+        /// Its weight.
+        weight: u32,
+    },
+    /// The process is killed and its disk erased; a store formatted anew starts under the old name and
+    /// address, and takes its way into the cluster. The end undoes nothing.
+    Wipe {
+        /// Whose disk.
+        node: NodeNumber,
+        /// How the new node becomes a member.
+        way: WayBack,
+    },
+    /// One node after the other is stopped in order and started again, each when the one before serves.
+    RollingRestart {
+        /// The nodes, in this order.
+        nodes: Vec<NodeNumber>,
+    },
+    /// A zone hears nobody else and nobody else hears it.
+    ZoneCut {
+        /// The zone. For people: only `cut` counts.
+        zone: ZoneNumber,
+        /// What becomes of the connections that exist.
+        connections: Connections,
+        /// The directed links (from, to) that carry nothing.
+        cut: Vec<(NodeNumber, NodeNumber)>,
+    },
+    /// The processes of a zone are ended with SIGKILL, and started again at the end.
+    ZoneKill {
+        /// The zone. For people: only `nodes` count.
+        zone: ZoneNumber,
+        /// Its nodes.
+        nodes: Vec<NodeNumber>,
+    },
+    /// Every node of a zone is wiped and replaced.
+    ZoneDestroy {
+        /// The zone. For people: only `nodes` count.
+        zone: ZoneNumber,
+        /// Its nodes.
+        nodes: Vec<NodeNumber>,
+    },
+}
+
+/// How a node with an empty disk becomes a member.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayBack {
+    /// It replaces the node that was on the disk.
+    Replace,
+    /// The node that was on the disk is removed and forgotten, and the new one joins.
+    Join,
+}
+
+impl FaultKind {
+    /// All kinds, in the order in which they are listed.
+    pub const ALL: [Self; 8] = [
+        Self::Kill,
+        Self::Pause,
+        Self::Partition,
+        Self::Membership,
+        Self::Wipe,
+        Self::RollingRestart,
+        Self::Zone,
+        Self::ZoneDestroy,
+    ];
+
+    /// Those that leave everybody a member and every disk as it is, and need no zones.
+    pub const PASSING: [Self; 3] = [Self::Kill, Self::Pause, Self::Partition];
+
+    /// The name in flags, schedules and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Partition => "partition",
+            Self::Membership => "membership",
+            Self::Wipe => "wipe",
+            Self::RollingRestart => "rolling-restart",
+            Self::Zone => "zone",
+            Self::ZoneDestroy => "zone-destroy",
+        }
+    }
+
+    /// Whether it makes sense only in a cluster of several zones.
+    pub fn needs_zones(self) -> bool {
+        matches!(self, Self::Zone | Self::ZoneDestroy)
+    }
+}
+
+impl Fault {
+    /// Its kind.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Kill { .. } => FaultKind::Kill,
+            Self::Pause { .. } => FaultKind::Pause,
+            Self::Partition { .. } => FaultKind::Partition,
+            Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Remove { .. }
+            | Self::Replace { .. }
+            | Self::Weight { .. } => FaultKind::Membership,
+            Self::Wipe { .. } => FaultKind::Wipe,
+            Self::RollingRestart { .. } => FaultKind::RollingRestart,
+            Self::ZoneCut { .. } | Self::ZoneKill { .. } => FaultKind::Zone,
+            Self::ZoneDestroy { .. } => FaultKind::ZoneDestroy,
+        }
+    }
+
+    /// The nodes that it takes out of service: while it lasts or, if it lasts for good, about so long.
+    pub fn downs(&self) -> &[NodeNumber] {
+        match self {
+            Self::Kill { node }
+            | Self::Pause { node }
+            | Self::Remove { node, .. }
+            | Self::Replace { old: node, .. }
+            | Self::Wipe { node, .. } => std::slice::from_ref(node),
+            Self::ZoneKill { nodes, .. } | Self::ZoneDestroy { nodes, .. } => nodes,
+            Self::Partition { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Weight { .. }
+            | Self::RollingRestart { .. }
+            | Self::ZoneCut { .. } => &[],
+        }
+    }
+
+    /// How many nodes are out of service at one moment while it lasts.
+    pub fn down_count(&self) -> usize {
+        self.downs().len() + usize::from(matches!(self, Self::RollingRestart { .. }))
+    }
+
+    /// Whether its end brings back all that it took away, so that it may end at any moment.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Kill { .. }
+            | Self::Pause { .. }
+            | Self::Partition { .. }
+            | Self::RollingRestart { .. }
+            | Self::ZoneCut { .. }
+            | Self::ZoneKill { .. } => true,
+            Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Remove { .. }
+            | Self::Replace { .. }
+            | Self::Weight { .. }
+            | Self::Wipe { .. }
+            | Self::ZoneDestroy { .. } => false,
+        }
+    }
+
+    /// How many disks, or zones, are lost by it as far as the promise goes: wiped ones, and those of nodes
+    /// that the cluster stops asking before they have drained.
+    pub fn losses(&self) -> usize {
+        match self {
+            Self::Remove { .. }
+            | Self::Replace { .. }
+            | Self::Wipe { .. }
+            | Self::ZoneDestroy { .. } => 1,
+            Self::Kill { .. }
+            | Self::Pause { .. }
+            | Self::Partition { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Weight { .. }
+            | Self::RollingRestart { .. }
+            | Self::ZoneCut { .. }
+            | Self::ZoneKill { .. } => 0,
+        }
+    }
+
+    /// The place that a fresh node takes.
+    pub fn fresh(&self) -> Option<NodeNumber> {
+        match self {
+            Self::Join { node, .. } | Self::Replace { new: node, .. } => Some(*node),
+            Self::Kill { .. }
+            | Self::Pause { .. }
+            | Self::Partition { .. }
+            | Self::Leave { .. }
+            | Self::Remove { .. }
+            | Self::Weight { .. }
+            | Self::Wipe { .. }
+            | Self::RollingRestart { .. }
+            | Self::ZoneCut { .. }
+            | Self::ZoneKill { .. }
+            | Self::ZoneDestroy { .. } => None,
+        }
+    }
+
+    /// The node that is no member any more when it is carried out.
+    pub fn gone(&self) -> Option<NodeNumber> {
+        match self {
+            Self::Leave { node } | Self::Remove { node, .. } | Self::Replace { old: node, .. } => {
+                Some(*node)
+            }
+            Self::Kill { .. }
+            | Self::Pause { .. }
+            | Self::Partition { .. }
+            | Self::Join { .. }
+            | Self::Weight { .. }
+            | Self::Wipe { .. }
+            | Self::RollingRestart { .. }
+            | Self::ZoneCut { .. }
+            | Self::ZoneKill { .. }
+            | Self::ZoneDestroy { .. } => None,
+        }
+    }
+
+    /// Every node that it names and that must be there.
+    pub fn nodes(&self) -> Vec<NodeNumber> {
+        match self {
+            Self::Kill { node }
+            | Self::Pause { node }
+            | Self::Leave { node }
+            | Self::Remove { node, .. }
+            | Self::Replace { old: node, .. }
+            | Self::Weight { node, .. }
+            | Self::Wipe { node, .. } => vec![*node],
+            Self::Partition { cut, .. } | Self::ZoneCut { cut, .. } => {
+                cut.iter().flat_map(|(from, to)| [*from, *to]).collect()
+            }
+            Self::Join { .. } => Vec::new(),
+            Self::RollingRestart { nodes }
+            | Self::ZoneKill { nodes, .. }
+            | Self::ZoneDestroy { nodes, .. } => nodes.clone(),
+        }
+    }
+
+    /// The links that carry nothing while it lasts, and what becomes of their connections.
+    pub fn cut(&self) -> Option<(Connections, &[(NodeNumber, NodeNumber)])> {
+        match self {
+            Self::Partition { connections, cut, .. } | Self::ZoneCut { connections, cut, .. } => {
+                Some((*connections, cut))
+            }
+            Self::Kill { .. }
+            | Self::Pause { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Remove { .. }
+            | Self::Replace { .. }
+            | Self::Weight { .. }
+            | Self::Wipe { .. }
+            | Self::RollingRestart { .. }
+            | Self::ZoneKill { .. }
+            | Self::ZoneDestroy { .. } => None,
+        }
+    }
+
+    /// What histories call its beginning and its end.
+    pub fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Kill { .. } => ("kill", "start"),
+            Self::Pause { .. } => ("pause", "resume"),
+            Self::Partition { .. } => ("start-partition", "stop-partition"),
+            Self::Join { .. } => ("join", "after-join"),
+            Self::Leave { .. } => ("leave", "after-leave"),
+            Self::Remove { .. } => ("remove", "after-remove"),
+            Self::Replace { .. } => ("replace", "after-replace"),
+            Self::Weight { .. } => ("weight", "after-weight"),
+            Self::Wipe { .. } => ("wipe", "after-wipe"),
+            Self::RollingRestart { .. } => ("start-rolling-restart", "stop-rolling-restart"),
+            Self::ZoneCut { .. } => ("start-zone-cut", "stop-zone-cut"),
+            Self::ZoneKill { .. } => ("zone-kill", "zone-start"),
+            Self::ZoneDestroy { .. } => ("zone-destroy", "after-zone-destroy"),
+        }
+    }
+}
+
+impl fmt::Display for NodeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0 + 1)
+    }
+}
+
+impl From<NodeNumber> for String {
+    fn from(node: NodeNumber) -> Self {
+        node.to_string()
+    }
+}
+
+impl TryFrom<String> for NodeNumber {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl FromStr for NodeNumber {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        numbered('n', name)
+            .map(Self)
+            .ok_or_else(|| format!("{name} is no node: they are called n1, n2, …"))
+    }
+}
+
+impl fmt::Display for ZoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "z{}", self.0 + 1)
+    }
+}
+
+impl From<ZoneNumber> for String {
+    fn from(zone: ZoneNumber) -> Self {
+        zone.to_string()
+    }
+}
+
+impl TryFrom<String> for ZoneNumber {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        numbered('z', &name)
+            .map(Self)
+            .ok_or_else(|| format!("{name} is no zone: they are called z1, z2, …"))
+    }
+}
+
+/// The place of what is called by a letter and a number from 1.
+fn numbered(letter: char, name: &str) -> Option<usize> {
+    name.strip_prefix(letter)?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for FaultKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let allowed = Self::ALL.map(Self::name).join(", ");
+            format!("{name} is no fault; allowed are {allowed}, or none alone")
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    /// `kill n2`, `partition halves n1→n3 n3→n1`, `replace n2 by n6`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let links = |f: &mut fmt::Formatter<'_>, cut: &[(NodeNumber, NodeNumber)]| {
+            cut.iter().try_for_each(|(from, to)| write!(f, " {from}→{to}"))
+        };
+        let list = |f: &mut fmt::Formatter<'_>, nodes: &[NodeNumber]| {
+            nodes.iter().try_for_each(|node| write!(f, " {node}"))
+        };
+        match self {
+            Self::Kill { node } => write!(f, "kill {node}"),
+            Self::Pause { node } => write!(f, "pause {node}"),
+            Self::Partition { shape, cut, .. } => {
+                write!(f, "partition {}", shape.name())?;
+                links(f, cut)
+            }
+            Self::Join { node, zone } => write!(f, "join {node} in {zone}"),
+            Self::Leave { node } => write!(f, "leave {node}"),
+            Self::Remove { node, returns: false } => write!(f, "remove {node}"),
+            Self::Remove { node, returns: true } => write!(f, "remove {node}, which returns"),
+            Self::Replace { old, new } => write!(f, "replace {old} by {new}"),
+            Self::Weight { node, weight } => write!(f, "weight {node} {weight}"),
+            Self::Wipe { node, way: WayBack::Replace } => write!(f, "wipe {node}, replaced"),
+            Self::Wipe { node, way: WayBack::Join } => write!(f, "wipe {node}, joining anew"),
+            Self::RollingRestart { nodes } => {
+                f.write_str("rolling-restart")?;
+                list(f, nodes)
+            }
+            Self::ZoneCut { zone, cut, .. } => {
+                write!(f, "zone-cut {zone}")?;
+                links(f, cut)
+            }
+            Self::ZoneKill { zone, nodes } => {
+                write!(f, "zone-kill {zone}")?;
+                list(f, nodes)
+            }
+            Self::ZoneDestroy { zone, nodes } => {
+                write!(f, "zone-destroy {zone}")?;
+                list(f, nodes)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Connections, Fault, NodeNumber, Shape, ZoneNumber};
+
+    #[test]
+    fn faults_are_written_with_the_nodes_names() {
+        let kill = Fault::Kill { node: NodeNumber(1) };
+        let text = serde_json::to_string(&kill).expect("json");
+        assert_eq!(text, r#"{"kind":"kill","node":"n2"}"#);
+        assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), kill);
+        let partition = Fault::Partition {
+            shape: Shape::OneWay,
+            connections: Connections::Stall,
+            cut: vec![(NodeNumber(0), NodeNumber(2))],
+        };
+        assert_eq!(partition.to_string(), "partition one-way n1→n3");
+        let join = Fault::Join { node: NodeNumber(5), zone: ZoneNumber(0) };
+        let text = serde_json::to_string(&join).expect("json");
+        assert_eq!(text, r#"{"kind":"join","node":"n6","zone":"z1"}"#);
+        assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), join);
+        let destroy = Fault::ZoneDestroy { zone: ZoneNumber(2), nodes: vec![NodeNumber(2)] };
+        assert_eq!(destroy.to_string(), "zone-destroy z3 n3");
+    }
+
+    #[test]
+    fn a_fault_that_names_no_node_is_refused() {
+        for bad in [
+            r#"{"kind":"kill","node":"n0"}"#,
+            r#"{"kind":"kill","node":"2"}"#,
+            r#"{"kind":"kill"}"#,
+            r#"{"kind":"kill","node":"n1","for":3}"#,
+            r#"{"kind":"melt","node":"n1"}"#,
+            r#"{"kind":"join","node":"n1","zone":"n1"}"#,
+            r#"{"kind":"wipe","node":"n1","way":"hope"}"#,
+        ] {
+            assert!(serde_json::from_str::<Fault>(bad).is_err(), "{bad}");
+        }
+    }
+}

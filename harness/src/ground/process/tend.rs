@@ -1,0 +1,137 @@
+//! What goes on after a fault has begun: changes of the members and rolling restarts.
+
+use std::time::{Duration, Instant};
+
+use cartwheel_client::members::Members;
+use futures::future::join_all;
+
+use super::changes::Truth;
+use super::rolling::Next;
+use super::{Duty, ProcessGround, STOP_WITHIN};
+use crate::fault::NodeNumber;
+
+/// How long a node may take to say what it knows of the members.
+const SAY_WITHIN: Duration = Duration::from_millis(500);
+/// How long one wait for quiet takes at most: some passes over the hints.
+const QUIET_WITHIN: Duration = Duration::from_secs(10);
+/// How long a wish may take to be staged.
+const STAGE_WITHIN: Duration = Duration::from_secs(1);
+
+impl ProcessGround {
+    /// Restarts the next node of each rolling restart, when the one before serves.
+    pub(super) async fn tend_rolling(&self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        let next: Vec<_> =
+            self.rolling().iter_mut().map(|(id, rolling)| (*id, rolling.next(now))).collect();
+        for (id, next) in next {
+            match next {
+                Next::Nothing => {}
+                Next::Ask(node) => {
+                    let address = self.places.lock().await.get(&node).map(|place| place.address);
+                    let Some(address) = address else { continue };
+                    if self.answers(node, address).await.is_ok()
+                        && let Some(rolling) = self.rolling().get_mut(&id)
+                    {
+                        rolling.serves(node);
+                    }
+                }
+                Next::Restart(node) => {
+                    if self.restart(node).await?
+                        && let Some(rolling) = self.rolling().get_mut(&id)
+                    {
+                        rolling.restarted(node, Instant::now());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a node in order and starts it again. Nothing is done to one that is down or paused.
+    async fn restart(&self, node: NodeNumber) -> anyhow::Result<bool> {
+        let mut places = self.places.lock().await;
+        let Some(place) = places.get_mut(&node).filter(|place| place.is_in_use()) else {
+            return Ok(false);
+        };
+        if !place.process.is_up() || place.process.is_paused() {
+            return Ok(false);
+        }
+        if let Some(mishap) = place.process.stop(STOP_WITHIN).await? {
+            self.note(mishap);
+        }
+        place.process.start()?;
+        Ok(true)
+    }
+
+    /// Learns who is a member, stages what is wished for, and ends the nodes that have drained.
+    pub(super) async fn tend_members(&self) -> anyhow::Result<()> {
+        let opinions = self.opinions().await;
+        let Some(truth) = Truth::newest(&opinions) else { return Ok(()) };
+        self.roster.set_members(|node| truth.lists(node));
+        let wishes = self.changes().look(truth, Instant::now());
+        for wish in wishes {
+            let id = wish.id;
+            let client = self.connection.client().await?;
+            let refused = match client.stage(vec![wish], false, STAGE_WITHIN).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(why)) => Some(why.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            self.changes().said(id, refused);
+        }
+        self.end_drained(truth).await
+    }
+
+    async fn end_drained(&self, truth: Truth<'_>) -> anyhow::Result<()> {
+        let mut places = self.places.lock().await;
+        for place in places.values_mut().filter(|place| place.duty == Duty::Drains) {
+            let node = self.roster.node(place.number);
+            // One that was removed while it was down drains only when it is back.
+            let is_awaited = node.is_some_and(|node| truth.lists(node) || truth.drains(node));
+            if is_awaited || !truth.is_single() {
+                continue;
+            }
+            if let Some(mishap) = place.process.stop(STOP_WITHIN).await? {
+                self.note(mishap);
+            }
+            place.duty = Duty::Over;
+            self.roster.move_out(place.number);
+        }
+        Ok(())
+    }
+
+    /// What every node that runs says of the members.
+    async fn opinions(&self) -> Vec<Members> {
+        let addresses: Vec<_> = {
+            let places = self.places.lock().await;
+            let runs = places.values().filter(|place| {
+                place.is_in_use() && place.process.is_up() && !place.process.is_paused()
+            });
+            runs.map(|place| place.address.to_string()).collect()
+        };
+        let Ok(client) = self.connection.client().await else { return Vec::new() };
+        let asking = addresses.iter().map(|address| client.members_at(address, SAY_WITHIN));
+        join_all(asking).await.into_iter().flatten().collect()
+    }
+
+    /// What keeps the members from being at rest, after a wait.
+    pub(super) async fn what_moves(&self) -> Vec<String> {
+        let mut moves = self.changes().waits_for();
+        let drains = {
+            let places = self.places.lock().await;
+            let drains = places.values().filter(|place| place.duty == Duty::Drains);
+            drains.map(|place| format!("{} has not drained", place.number)).collect::<Vec<_>>()
+        };
+        moves.extend(drains);
+        if !moves.is_empty() {
+            return moves;
+        }
+        let quiet = async {
+            let client = self.connection.client().await.map_err(|error| vec![error.to_string()])?;
+            client.quiet(QUIET_WITHIN, |_| {}).await.map_err(|not_quiet| not_quiet.waits_for)?;
+            // Everybody who asks for owners from here on is to know the layout.
+            client.refresh().await.map_err(|error| vec![error.to_string()])
+        };
+        quiet.await.map_or_else(|waits| waits, |_| Vec::new())
+    }
+}
