@@ -1,19 +1,24 @@
 //! `cartwheel member` and `cartwheel bucket`: changes of the layout, their plans, and how far they are.
 
+mod show;
+
 use std::time::{Duration, Instant};
 
 use cartwheel_client::{
-    Client, NodeId, Progress,
-    members::{Fate, Members, NewWish, Outlook, RowSeen, StageError, Wish},
+    Client, Progress,
+    members::{Fate, Members, NewWish, RowSeen, StageError, Wish},
     service::{BucketEntry, Directory, Seat},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     connect::{Target, block_on, failure},
     exit::{Exit, Failure},
     output,
 };
+
+use show::show_plan;
+pub(crate) use show::{members_json, row_line};
 
 /// The pause between two looks at a change under way.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -427,63 +432,6 @@ async fn follow(client: &Client, id: u128, how: &How) -> Result<Exit, Failure> {
     }
 }
 
-fn name(members: &Members, node: u64) -> String {
-    let row = members.rows.iter().find(|row| row.node == node);
-    row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
-}
-
-fn show_plan(members: &Members, outlook: &Outlook, as_json: bool) -> Result<(), Failure> {
-    if as_json {
-        return output::json(&plan_json(members, outlook));
-    }
-    output::line(format!(
-        "layout {} to {}, {} partitions",
-        outlook.from, outlook.to, outlook.partitions
-    ));
-    for wish in &outlook.wishes {
-        output::line(format!("  {:032x} {}: {}", wish.id, wish.text, wish.why));
-    }
-    for size in &outlook.sizes {
-        let total: u32 = size.loads.iter().map(|load| load.after).sum();
-        output::line(format!("n={}: {} of {total} copies of partitions move", size.n, size.moves));
-        for load in &size.loads {
-            let (node, before, after) = (name(members, load.node), load.before, load.after);
-            output::line(format!(
-                "  {node:<10} {before:>5} to {after:>5}, {:>5} copied to it",
-                load.gets
-            ));
-        }
-        let counted = [
-            (size.zones_short, "span fewer zones than they could"),
-            (size.thin, "have too few living owners to change without --accept-loss"),
-            (size.orphaned, "keep no owner that is alive: what only the others hold is lost"),
-        ];
-        for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {
-            output::line(format!("  {count} partitions {what}"));
-        }
-    }
-    Ok(())
-}
-
-fn plan_json(members: &Members, outlook: &Outlook) -> Value {
-    let sizes = outlook.sizes.iter().map(|size| {
-        let loads = size.loads.iter().map(|load| {
-            json!({ "node": NodeId(load.node).to_string(), "name": name(members, load.node),
-                "before": load.before, "after": load.after, "gets": load.gets })
-        });
-        json!({ "n": size.n, "moves": size.moves, "zones_short": size.zones_short,
-            "thin": size.thin, "orphaned": size.orphaned, "nodes": loads.collect::<Vec<_>>() })
-    });
-    let (sizes, wishes): (Vec<_>, Vec<_>) =
-        (sizes.collect(), outlook.wishes.iter().map(wish_json).collect());
-    json!({ "from": outlook.from, "to": outlook.to, "partitions": outlook.partitions,
-        "wishes": wishes, "sizes": sizes })
-}
-
-fn wish_json(wish: &cartwheel_client::members::StagedWish) -> Value {
-    json!({ "id": format!("{:032x}", wish.id), "wish": wish.text, "why": wish.why })
-}
-
 async fn list(target: &Target) -> Result<Exit, Failure> {
     let client = target.connect().await?;
     let members = client.members(target.within()).await.map_err(failure)?;
@@ -505,47 +453,6 @@ async fn list(target: &Target) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A node in a line.
-pub(crate) fn row_line(row: &RowSeen) -> String {
-    let (zone, view) = (row.zone.as_deref().unwrap_or("-"), row.view.as_deref().unwrap_or("-"));
-    let weight = row.weight.map_or_else(|| "-".to_owned(), |weight| weight.to_string());
-    let mut line = format!(
-        "{:<10} {:<17} {:<8} zone {zone:<6} weight {weight:<3} {view:<7} {}",
-        row.name,
-        NodeId(row.node).to_string(),
-        row.status,
-        row.address
-    );
-    if row.must_catch_up {
-        line.push_str(if row.has_caught_up { ", caught up" } else { ", catching up" });
-    }
-    if row.is_suspected {
-        line.push_str(", suspected");
-    }
-    line
-}
-
-/// All that is known of the members.
-pub(crate) fn members_json(members: &Members) -> Value {
-    let row = |row: &RowSeen| {
-        json!({ "id": NodeId(row.node).to_string(), "name": row.name, "address": row.address,
-            "zone": row.zone, "weight": row.weight, "status": row.status, "view": row.view,
-            "must_catch_up": row.must_catch_up, "has_caught_up": row.has_caught_up,
-            "suspected": row.is_suspected })
-    };
-    let view = members.view.as_ref().map(|view| {
-        let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id).to_string()).collect::<Vec<_>>();
-        let under_way: Vec<_> = view.under_way.iter().map(|id| format!("{id:032x}")).collect();
-        json!({ "id": view.id, "layout": view.layout, "next": view.next, "under_way": under_way,
-            "draining": ids(&view.draining), "zones": view.zones })
-    });
-    let rows: Vec<_> = members.rows.iter().map(row).collect();
-    let staged: Vec<_> = members.staged.iter().map(wish_json).collect();
-    json!({ "node": NodeId(members.node).to_string(), "name": members.name,
-        "standing": members.standing.to_string(), "view": view, "nodes": rows, "staged": staged,
-        "shards": members.shards })
-}
-
 async fn buckets(target: &Target) -> Result<Exit, Failure> {
     let directory = target.directory().await?;
     if target.json {
@@ -565,55 +472,4 @@ async fn buckets(target: &Target) -> Result<Exit, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn members() -> Members {
-        let row = |node, name: &str, zone: Option<&str>, status: &str| RowSeen {
-            node,
-            name: name.into(),
-            address: format!("127.0.0.1:{node}"),
-            zone: zone.map(Into::into),
-            weight: zone.map(|_| 2),
-            status: status.into(),
-            ..RowSeen::default()
-        };
-        let rows = vec![
-            row(1, "n1", Some("a"), "up"),
-            row(0xb, "n2", None, "removed"),
-            row(2, "n2", Some("b"), "up"),
-            row(3, "n2", None, "joining"),
-        ];
-        let staged = [0x1f << 120, 0x1e << 120];
-        let wish = |id| cartwheel_client::members::StagedWish { id, ..Default::default() };
-        Members { rows, staged: staged.map(wish).into(), ..Members::default() }
-    }
-
-    #[test]
-    fn names_mean_members_first_and_ids_mean_anybody() {
-        let all = members();
-        assert_eq!(find(&all, "n2").map(|row| row.node).ok(), Some(2));
-        assert_eq!(find(&all, "nb").map(|row| row.node).ok(), Some(0xb));
-        let unknown = find(&all, "n9").expect_err("there is none");
-        assert_eq!(unknown.exit, Exit::BadArguments);
-        assert!(unknown.message.contains("there is no node n9"), "{}", unknown.message);
-    }
-
-    #[test]
-    fn a_new_node_of_the_old_ones_name_takes_its_zone_and_weight() {
-        let wish = replace(&members(), "n2", "n2").expect("both are there");
-        let Wish::Replace { old: 2, new } = wish else { panic!("{wish:?}") };
-        assert_eq!((new.node, new.zone.as_str(), new.weight), (3, "b", 2));
-    }
-
-    #[test]
-    fn a_wish_is_meant_by_the_beginning_of_its_id() {
-        let all = members();
-        assert_eq!(wish_id(&all, "1f").ok(), Some(0x1f << 120));
-        assert_eq!(wish_id(&all, "#1e").ok(), Some(0x1e << 120));
-        for (text, why) in [("1", "several"), ("", "several"), ("2", "no wish")] {
-            let refused = wish_id(&all, text).expect_err(text);
-            assert!(refused.message.contains(why), "{}", refused.message);
-        }
-    }
-}
+mod tests;

@@ -6,18 +6,22 @@ use std::time::{Duration, Instant};
 
 use cartwheel_client::service::Status;
 use cartwheel_client::{Identity, Limits, NodeService, Server, TcpPeers};
-use cartwheel_protocol::id::Incarnation;
-use cartwheel_protocol::membership::Membership;
+use cartwheel_protocol::Config as CoreConfig;
+use cartwheel_protocol::id::{ClusterId, Incarnation};
+use cartwheel_protocol::membership::{Membership, Saved};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::NodeConfig;
-use crate::control::{self, Control, Delivery, Parts, Peers, Seen, resolve, write_saved};
+use crate::control::{
+    self, Control, ControlInbox, ControlOutlet, Delivery, Parts, Peers, Seen, resolve, write_saved,
+};
 use crate::error::NodeError;
 use crate::inner::Inner;
 use crate::peers::ShardOutbound;
 use crate::prepare::{Prepared, listen, prepare};
+use crate::router::Router;
 use crate::shards::{Common, FailStop, Inboxes, Shards};
 use crate::store::Store;
 use crate::{http, metrics};
@@ -102,65 +106,24 @@ impl Node {
         let outbound = |id| ShardOutbound::new(id, peers.clone(), control.clone());
         let woken = control.clone();
         let wake = move || woken.control(Delivery::Durable);
-        let mut shards = inboxes.start(&common, &config, outbound, wake)?;
+        let shards = inboxes.start(&common, &config, outbound, wake)?;
 
-        let (seen, seen_now) = watch::channel(Seen::default());
-        let writer = shards.take_writer().expect("it is taken once");
-        let parts = Parts {
-            me: store.id.id,
-            name: store.id.name.clone(),
-            membership: Membership::new(store.id.id, member_config),
-            outlet,
-            writer,
-            router: router.clone(),
-            peers: Peers::new(store.id.id, peers.clone()),
-            seen,
-            shards: shards.statuses(),
-        };
-        let thread = Control::new(parts, identity.address.clone(), saved);
-        let inner = Arc::new(Inner {
-            store: store.id.clone(),
+        let begun = Begun {
+            config,
             cluster,
+            identity,
+            core,
             incarnation,
-            engine_kind: config.engine,
-            engine: store.engine.clone(),
-            mutant: core.rules.mutant(),
-            router: router.clone(),
-            seen: seen_now,
-            control: control.clone(),
-            peers: peers.clone(),
-            shards: shards.statuses(),
-        });
-        let server = match Server::start(listener, identity.clone(), limits(&config), inner.clone())
-        {
-            Ok(server) => server,
-            Err(source) => {
-                // It holds a way to the committer, which waits for the last of them.
-                drop(thread);
-                ended(shards).await;
-                return Err(NodeError::System { what: "the listener has no address", source });
-            }
+            store,
+            peers,
+            router,
+            shards,
+            fail_stop: common.fail_stop,
+            membership: (Membership::new(common.id, member_config), saved),
+            control: (control, outlet),
+            listeners: (listener, http),
         };
-        let thread = thread.spawn(common.fail_stop)?;
-        let mut tasks = Vec::new();
-        if !config.seed.is_empty() {
-            let seeds = resolve(config.seed.clone(), cluster, identity.formats, control);
-            tasks.push(tokio::spawn(seeds));
-        }
-        if let Some(listener) = http {
-            tasks.push(tokio::spawn(http::serve(listener, inner.clone(), server.counter())));
-        }
-        tasks.push(tokio::spawn(http::upkeep()));
-        let view = inner.view_text();
-        tracing::info!(
-            node = %inner.id(), name = inner.name(), %incarnation, %address, %cluster, view,
-            engine = %config.engine, shards = config.shards, was_clean = store.was_clean,
-            "the node serves"
-        );
-        let drain = Duration::from_millis(config.drain_ms.into());
-        let (server, shards, store) = (Some(server), Some(shards), Some(store));
-        let control = Some(thread);
-        Ok(Self { inner, server, control, shards, store, tasks, address, http_address, drain })
+        begun.serve((address, http_address)).await
     }
 
     /// Where peers and clients connect.
@@ -235,6 +198,91 @@ impl Node {
         self.inner.peers.set_peers([]);
         self.tasks.iter().for_each(JoinHandle::abort);
         self.inner.router.stop();
+    }
+}
+
+/// A node whose shards run, and that nobody can reach yet.
+struct Begun {
+    config: NodeConfig,
+    cluster: ClusterId,
+    identity: Identity,
+    core: Arc<CoreConfig>,
+    incarnation: Incarnation,
+    store: Store,
+    peers: Arc<TcpPeers>,
+    router: Arc<Router>,
+    shards: Shards,
+    fail_stop: FailStop,
+    membership: (Membership, Option<Arc<Saved>>),
+    control: (ControlInbox, ControlOutlet),
+    listeners: (TcpListener, Option<TcpListener>),
+}
+
+impl Begun {
+    /// Starts membership, then serves.
+    async fn serve(self, addresses: (SocketAddr, Option<SocketAddr>)) -> Result<Node, NodeError> {
+        let Self { config, cluster, identity, core, incarnation, store, peers, router, .. } = self;
+        let (mut shards, fail_stop) = (self.shards, self.fail_stop);
+        let ((membership, saved), (control, outlet)) = (self.membership, self.control);
+        let (listener, http) = self.listeners;
+        let (address, http_address) = addresses;
+        let (seen, seen_now) = watch::channel(Seen::default());
+        let writer = shards.take_writer().expect("it is taken once");
+        let parts = Parts {
+            me: store.id.id,
+            name: store.id.name.clone(),
+            membership,
+            outlet,
+            writer,
+            router: router.clone(),
+            peers: Peers::new(store.id.id, peers.clone()),
+            seen,
+            shards: shards.statuses(),
+        };
+        let thread = Control::new(parts, identity.address.clone(), saved);
+        let inner = Arc::new(Inner {
+            store: store.id.clone(),
+            cluster,
+            incarnation,
+            engine_kind: config.engine,
+            engine: store.engine.clone(),
+            mutant: core.rules.mutant(),
+            router: router.clone(),
+            seen: seen_now,
+            control: control.clone(),
+            peers: peers.clone(),
+            shards: shards.statuses(),
+        });
+        let server = match Server::start(listener, identity.clone(), limits(&config), inner.clone())
+        {
+            Ok(server) => server,
+            Err(source) => {
+                // It holds a way to the committer, which waits for the last of them.
+                drop(thread);
+                ended(shards).await;
+                return Err(NodeError::System { what: "the listener has no address", source });
+            }
+        };
+        let thread = thread.spawn(fail_stop)?;
+        let mut tasks = Vec::new();
+        if !config.seed.is_empty() {
+            let seeds = resolve(config.seed.clone(), cluster, identity.formats, control);
+            tasks.push(tokio::spawn(seeds));
+        }
+        if let Some(listener) = http {
+            tasks.push(tokio::spawn(http::serve(listener, inner.clone(), server.counter())));
+        }
+        tasks.push(tokio::spawn(http::upkeep()));
+        let view = inner.view_text();
+        tracing::info!(
+            node = %inner.id(), name = inner.name(), %incarnation, %address, %cluster, view,
+            engine = %config.engine, shards = config.shards, was_clean = store.was_clean,
+            "the node serves"
+        );
+        let drain = Duration::from_millis(config.drain_ms.into());
+        let (server, shards, store) = (Some(server), Some(shards), Some(store));
+        let control = Some(thread);
+        Ok(Node { inner, server, control, shards, store, tasks, address, http_address, drain })
     }
 }
 

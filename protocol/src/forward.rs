@@ -15,9 +15,9 @@ use crate::{
     message::Body,
     record::Storage,
     request::{Refusal, Request, Response},
-    requests::Client,
     rules::Mutant,
     step::Timer,
+    waiter::Client,
 };
 
 /// The requests that others coordinate for this node's clients.

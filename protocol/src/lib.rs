@@ -171,6 +171,7 @@ mod hints;
 mod put;
 mod replica;
 mod requests;
+mod waiter;
 
 pub mod format;
 pub mod membership;

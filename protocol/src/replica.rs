@@ -10,16 +10,17 @@ use crate::{
     forward::{Forwards, TakenBack},
     hints::{self, Absorbed, Handoff},
     id::{Incarnation, NodeId, RequestId},
-    key::{Key, RecordKey},
+    key::{Key, Partition, RecordKey},
     limits,
     message::{Body, Message},
     object::Object,
     record::{Record, Storage},
     request::{Operation, Refusal, Request, Response},
-    requests::{Client, Requests, answer},
+    requests::{Requests, answer},
     rules::Mutant,
     step::{Config, Effect, Effects, Fact, Input, Ticket, Timer},
     view::View,
+    waiter::Client,
 };
 
 /// Requests, records and hints of one shard. A crash loses it whole; what it must not lose is in [`Storage`].
@@ -290,22 +291,7 @@ impl Parts<'_> {
 
     fn message<S: Storage>(&mut self, env: &mut Env<'_, S>, from: NodeId, message: Message) {
         let Message { view, partition, body } = message;
-        let misplaced = |key: &Key| env.view.partitions().of(key) != partition;
-        if body.key().is_some_and(|key| key.name.len() > limits::MAX_KEY || misplaced(key)) {
-            // A peer's fault. Taken in here, the record would stand where no reader looks for it.
-            return;
-        }
-        if !env.view.is_member(env.me) && !body.is_answer() {
-            // It counts nowhere any more, or not yet. Who forwards to it is told, and goes elsewhere.
-            if let Body::Forward { request, .. } = body {
-                let response = Response::Refused(Refusal::NotReady);
-                env.send(from, partition, Body::ForwardOk { request, response });
-            }
-            return;
-        }
-        let is_stranger = !env.view.lists(from);
-        if is_stranger && !matches!(body, Body::Forward { .. } | Body::ForwardOk { .. }) {
-            // No member yet, or one whose disk was given up: what it holds is refused.
+        if !admits(env, from, partition, &body) {
             return;
         }
         let placed = |key| RecordKey { partition, key };
@@ -363,6 +349,31 @@ impl Parts<'_> {
             }
         }
     }
+}
+
+/// Whether a message is to be handled at all in this view.
+fn admits<S: Storage>(
+    env: &mut Env<'_, S>,
+    from: NodeId,
+    partition: Partition,
+    body: &Body,
+) -> bool {
+    let misplaced = |key: &Key| env.view.partitions().of(key) != partition;
+    let is_wrong = |key: &Key| key.name.len() > limits::MAX_KEY || misplaced(key);
+    if partition.0 >= env.view.partitions().count() || body.key().is_some_and(is_wrong) {
+        // A peer's fault. Taken in here, the record would stand where no reader looks for it.
+        return false;
+    }
+    if !env.view.is_member(env.me) && !body.is_answer() {
+        // It counts nowhere any more, or not yet. Who forwards to it is told, and goes elsewhere.
+        if let Body::Forward { request, .. } = body {
+            let response = Response::Refused(Refusal::NotReady);
+            env.send(from, partition, Body::ForwardOk { request: *request, response });
+        }
+        return false;
+    }
+    // No member yet, or one whose disk was given up: what it holds is refused.
+    env.view.lists(from) || matches!(body, Body::Forward { .. } | Body::ForwardOk { .. })
 }
 
 /// A reader saw that this copy lacks something.

@@ -63,8 +63,8 @@ impl Membership {
                 self.roster.meet(Row::new(member.id, label.0, label.1));
             }
         }
-        self.view = Some(view.clone());
-        self.rank(&view);
+        let before = self.view.replace(view.clone());
+        self.rank(before.as_deref(), &view);
         self.drop_what_is_over();
         effects.push(MemberEffect::View(view));
         effects.push(MemberEffect::Addresses);
@@ -73,7 +73,9 @@ impl Membership {
     }
 
     /// Statuses as the view has them; those that it lists no more, and that were members, are removed.
-    fn rank(&mut self, view: &View) {
+    ///
+    /// Were the row's own word enough, a member of a view that this node has not come to yet would be removed by one on the way.
+    fn rank(&mut self, before: Option<&View>, view: &View) {
         let nodes: Vec<NodeId> = self.roster.rows().map(|row| row.node).collect();
         for node in nodes {
             let newest = view.next().unwrap_or(view.layout());
@@ -83,7 +85,7 @@ impl Membership {
                 Status::Up
             } else if view.lists(node) {
                 Status::Leaving
-            } else if row.status >= Status::Up || was_member {
+            } else if before.is_some_and(|before| before.lists(node)) || was_member {
                 Status::Removed
             } else {
                 Status::Joining

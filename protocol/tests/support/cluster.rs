@@ -1,7 +1,7 @@
 //! Replicas, their disks, their timers and the messages between them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     sync::Arc,
 };
 
@@ -164,8 +164,8 @@ impl Cluster {
         let next = Arc::new(next.map_err(|error| error.to_string())?);
         let change = Change { accepted_losses: lost.into(), ..Change::default() };
         for member in next.members() {
-            if !self.nodes.contains_key(&member.id) {
-                self.nodes.insert(member.id, Node::default());
+            if let Entry::Vacant(joiner) = self.nodes.entry(member.id) {
+                joiner.insert(Node::default());
                 self.start(member.id);
             }
         }

@@ -1,0 +1,38 @@
+//! What faults are called, and what is refused.
+
+use super::{Connections, Fault, NodeNumber, Shape, ZoneNumber};
+
+#[test]
+fn faults_are_written_with_the_nodes_names() {
+    let kill = Fault::Kill { node: NodeNumber(1) };
+    let text = serde_json::to_string(&kill).expect("json");
+    assert_eq!(text, r#"{"kind":"kill","node":"n2"}"#);
+    assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), kill);
+    let partition = Fault::Partition {
+        shape: Shape::OneWay,
+        connections: Connections::Stall,
+        cut: vec![(NodeNumber(0), NodeNumber(2))],
+    };
+    assert_eq!(partition.to_string(), "partition one-way n1→n3");
+    let join = Fault::Join { node: NodeNumber(5), zone: ZoneNumber(0) };
+    let text = serde_json::to_string(&join).expect("json");
+    assert_eq!(text, r#"{"kind":"join","node":"n6","zone":"z1"}"#);
+    assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), join);
+    let destroy = Fault::ZoneDestroy { zone: ZoneNumber(2), nodes: vec![NodeNumber(2)] };
+    assert_eq!(destroy.to_string(), "zone-destroy z3 n3");
+}
+
+#[test]
+fn a_fault_that_names_no_node_is_refused() {
+    for bad in [
+        r#"{"kind":"kill","node":"n0"}"#,
+        r#"{"kind":"kill","node":"2"}"#,
+        r#"{"kind":"kill"}"#,
+        r#"{"kind":"kill","node":"n1","for":3}"#,
+        r#"{"kind":"melt","node":"n1"}"#,
+        r#"{"kind":"join","node":"n1","zone":"n1"}"#,
+        r#"{"kind":"wipe","node":"n1","way":"hope"}"#,
+    ] {
+        assert!(serde_json::from_str::<Fault>(bad).is_err(), "{bad}");
+    }
+}
