@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 
 /// Runs a campaign in a folder of its own; gives its exit code, its results and what it printed.
-fn campaign(store: &Path, arguments: &[&str]) -> (i32, Value, String) {
+pub(crate) fn campaign(store: &Path, arguments: &[&str]) -> (i32, Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cartwheel"));
     let command = command.arg("campaign").args(arguments).arg("--store").arg(store);
     let output = command.timeout(std::time::Duration::from_secs(180)).output().expect("it runs");

@@ -2,6 +2,7 @@
 
 mod availability;
 mod campaigns;
+mod changing;
 mod cluster;
 mod command;
 mod durability;

@@ -123,10 +123,15 @@ struct End<'a, G> {
 impl<G: Ground> End<'_, G> {
     /// Waits until the members are at rest; what moves still if that takes too long.
     async fn wait_for_rest(&self, deadline: Duration) -> Vec<String> {
+        let mut said = Vec::new();
         loop {
             let mut restless = self.ground.restless().await;
             if restless.is_empty() {
                 return restless;
+            }
+            if restless != said {
+                self.recorder.nemesis(self.ground.now(), "waits-for", restless.join("; "));
+                said.clone_from(&restless);
             }
             if self.ground.now() >= deadline {
                 let seconds = self.plan.quiet_within.as_secs();

@@ -1,0 +1,89 @@
+//! Campaigns in which nodes come and go: what is broken is carried out, counted, and bounded by quiet points.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::campaigns::campaign;
+
+/// Writes a schedule of these faults (kind and fields), each with its beginning and its length in milliseconds.
+fn schedule(folder: &Path, faults: &[(u64, u64, Value)], quiet_at_ms: &[u64]) -> String {
+    let planned = |(at_ms, for_ms, fault): &(u64, u64, Value)| json!({ "at_ms": at_ms, "for_ms": for_ms, "fault": fault });
+    let faults: Vec<_> = faults.iter().map(planned).collect();
+    let schedule = json!({
+        "seed": 1, "nodes": 5, "time_limit_ms": 20_000, "faults": faults, "quiet_at_ms": quiet_at_ms,
+    });
+    let path = folder.join("schedule.json");
+    fs::write(&path, schedule.to_string()).expect("a file");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+#[test]
+fn members_come_and_go_and_a_wiped_disk_costs_nothing() {
+    let store = tempfile::tempdir().expect("a folder");
+    let wipe = json!({ "kind": "wipe", "node": "n1", "way": "replace" });
+    let faults = [
+        (500, 2_000, json!({ "kind": "join", "node": "n6", "zone": "z1" })),
+        (1_500, 2_000, wipe),
+        (6_000, 2_000, json!({ "kind": "leave", "node": "n2" })),
+        (7_000, 1_000, json!({ "kind": "kill", "node": "n3" })),
+        (12_000, 2_000, json!({ "kind": "replace", "old": "n4", "new": "n7" })),
+        (13_000, 5_000, json!({ "kind": "rolling-restart", "nodes": ["n5", "n3"] })),
+    ];
+    let schedule = schedule(store.path(), &faults, &[11_000]);
+    let arguments = ["--time-limit", "20", "--nodes", "5", "--schedule", &schedule];
+    let (code, results, said) = campaign(store.path(), &arguments);
+    assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
+    assert_eq!(results["quiet-points"], 1, "{said}");
+    let faults = &results["faults"];
+    for (name, count) in [
+        ("joins-completed", 1),
+        ("leaves-completed", 1),
+        ("replaces-completed", 2),
+        ("membership", 3),
+        ("wipe", 1),
+        ("kill", 1),
+        ("rolling-restart", 1),
+    ] {
+        assert_eq!(faults[name], count, "{name} of {faults}\n{said}");
+    }
+    assert!(results["acknowledged-count"].as_u64() > Some(500), "{said}");
+}
+
+#[test]
+fn a_destroyed_zone_loses_nothing_where_copies_are_spread_over_zones() {
+    let store = tempfile::tempdir().expect("a folder");
+    let destroy = json!({ "kind": "zone-destroy", "zone": "z2", "nodes": ["n2", "n5"] });
+    let cut = json!({
+        "kind": "zone-kill", "zone": "z1", "nodes": ["n1", "n4"],
+    });
+    let schedule =
+        schedule(store.path(), &[(2_000, 3_000, destroy), (15_000, 2_000, cut)], &[14_000]);
+    let arguments = ["--time-limit", "20", "--nodes", "6", "--zones", "3", "--schedule", &schedule];
+    let (code, results, said) = campaign(store.path(), &arguments);
+    assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
+    let faults = &results["faults"];
+    assert_eq!((&faults["zone-destroy"], &faults["zone"]), (&json!(1), &json!(1)), "{said}");
+    assert_eq!(faults["replaces-completed"], 2, "{said}");
+}
+
+#[test]
+fn a_schedule_that_loses_more_than_is_promised_is_refused() {
+    let store = tempfile::tempdir().expect("a folder");
+    let wipe = |node| json!({ "kind": "wipe", "node": node, "way": "join" });
+    let schedule =
+        schedule(store.path(), &[(500, 2_000, wipe("n1")), (4_000, 2_000, wipe("n2"))], &[]);
+    let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_cartwheel"))
+        .args(["campaign", "--time-limit", "20", "--schedule", &schedule, "--store"])
+        .arg(store.path())
+        .timeout(std::time::Duration::from_secs(60))
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(254), "{said}");
+    assert!(
+        said.contains("fault 2 is number 2 to lose a disk since the last quiet point"),
+        "{said}"
+    );
+    assert!(!store.path().join("latest").exists(), "nothing was started");
+}
