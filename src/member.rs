@@ -364,6 +364,7 @@ async fn carry_out(
 ) -> Result<Exit, Failure> {
     let new = NewWish::new(wish, how.accept_loss);
     let id = new.id;
+    let followed = new.clone();
     let within = how.target.within();
     let staged = client.stage(vec![new], how.plan, within).await.map_err(failure)?;
     let outlook = match staged {
@@ -390,17 +391,17 @@ async fn carry_out(
         output::line("there is nothing to do");
         return Ok(Exit::Done);
     }
-    follow(client, id, how).await
+    follow(client, &followed, how).await
 }
 
 /// Prints how far the wish is until it is done.
-async fn follow(client: &Client, id: u128, how: &How) -> Result<Exit, Failure> {
+async fn follow(client: &Client, wish: &NewWish, how: &How) -> Result<Exit, Failure> {
     let began = Instant::now();
     let mut unknown_since = None;
     let mut shown = String::new();
     loop {
         let progress = match client.members(how.target.within()).await {
-            Ok(members) => members.progress(id),
+            Ok(members) => members.progress(wish),
             Err(error) => Progress::Staged(error.to_string()),
         };
         if progress == Progress::Unknown {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::{
     client::Client,
     error::Error,
-    members::{Fate, Members, NewWish, Outlook, RowSeen, StageError, Standing},
+    members::{Fate, Members, NewWish, Outlook, RowSeen, StageError, Standing, Wish},
 };
 
 /// The pause between two looks at the cluster.
@@ -46,8 +46,8 @@ pub enum Progress {
         /// How many have to.
         must: usize,
     },
-    /// The layout is there; these former members hand off what they hold.
-    Draining(Vec<NodeId>),
+    /// The layout is there; the node that leaves hands off what it holds.
+    Draining,
     /// It is done.
     Done {
         /// The number of the layout now.
@@ -187,8 +187,10 @@ impl Client {
 }
 
 impl Members {
-    /// How far the wish with this id is.
-    pub fn progress(&self, id: u128) -> Progress {
+    /// How far a wish is. That a member leaves is done when it has drained; a dead one that is taken out is waited
+    /// for by nobody here.
+    pub fn progress(&self, wish: &NewWish) -> Progress {
+        let id = wish.id;
         let Some(view) = &self.view else { return Progress::Unknown };
         if let (Some(next), true) = (view.next, view.under_way.contains(&id)) {
             let must = self.rows.iter().filter(|row| row.must_catch_up);
@@ -196,10 +198,9 @@ impl Members {
             return Progress::UnderWay { next, caught_up, must: must.count() };
         }
         if view.settled.contains(&id) {
-            if !view.draining.is_empty() {
-                return Progress::Draining(view.draining.iter().copied().map(NodeId).collect());
-            }
-            return Progress::Done { layout: view.layout };
+            let drains = matches!(wish.wish, Wish::Leave(node) if view.draining.contains(&node));
+            let done = Progress::Done { layout: view.layout };
+            return if drains { Progress::Draining } else { done };
         }
         match self.staged.iter().find(|wish| wish.id == id) {
             Some(wish) => Progress::Staged(wish.why.clone()),
@@ -321,9 +322,8 @@ impl fmt::Display for Progress {
             Self::UnderWay { next, caught_up, must } => {
                 write!(f, "changing to layout {next}: {caught_up} of {must} nodes have caught up")
             }
-            Self::Draining(nodes) => {
-                let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-                write!(f, "the layout is there; {} still drains", nodes.join(" and "))
+            Self::Draining => {
+                f.write_str("the layout is there, and the node hands off what it holds")
             }
             Self::Done { layout } => write!(f, "done: layout {layout}"),
         }
@@ -408,22 +408,25 @@ mod tests {
     fn a_wish_is_staged_then_under_way_then_drained_then_done() {
         let mut look = quiet(1);
         let members = said(&mut look);
-        assert_eq!(members.progress(5), Progress::Unknown);
+        let leaves = NewWish { id: 5, wish: Wish::Leave(7), accept_loss: false };
+        let removes = NewWish { wish: Wish::Remove(7), ..leaves.clone() };
+        assert_eq!(members.progress(&leaves), Progress::Unknown);
         members.staged.push(crate::members::StagedWish {
             id: 5,
             why: "is carried out next".into(),
             ..Default::default()
         });
-        assert_eq!(members.progress(5), Progress::Staged("is carried out next".into()));
+        assert_eq!(members.progress(&leaves), Progress::Staged("is carried out next".into()));
         let view = members.view.as_mut().expect("a view");
         (view.next, view.under_way, view.settled) = (Some(4), vec![5], vec![5]);
         members.rows[0].must_catch_up = true;
         let under_way = Progress::UnderWay { next: 4, caught_up: 0, must: 1 };
-        assert_eq!(members.progress(5), under_way);
+        assert_eq!(members.progress(&leaves), under_way);
         let view = members.view.as_mut().expect("a view");
         (view.next, view.under_way, view.draining) = (None, vec![], vec![7]);
-        assert_eq!(members.progress(5), Progress::Draining(vec![NodeId(7)]));
+        assert_eq!(members.progress(&leaves), Progress::Draining);
+        assert_eq!(members.progress(&removes), Progress::Done { layout: 3 }, "it is dead");
         members.view.as_mut().expect("a view").draining.clear();
-        assert_eq!(members.progress(5), Progress::Done { layout: 3 });
+        assert_eq!(members.progress(&leaves), Progress::Done { layout: 3 });
     }
 }

@@ -89,23 +89,18 @@ fn id(cluster: &Cluster, node: usize) -> u64 {
 
 /// Stages a wish and waits until it is done.
 async fn change(client: &Client, wish: Wish) {
-    let id = stage(client, wish).await.expect("the wish is staged");
-    done(client, id).await;
-}
-
-async fn stage(client: &Client, wish: Wish) -> Result<u128, StageError> {
-    let id = rand::random();
-    let wish = NewWish { id, wish, accept_loss: false };
-    let staged = client.stage(vec![wish], false, PATIENCE).await.expect("a node answers");
-    staged.map(|_| id)
-}
-
-async fn done(client: &Client, id: u128) {
+    let wish = stage(client, wish).await.expect("the wish is staged");
     within("the wish is done", async || {
         let members = client.members(PATIENCE).await.ok()?;
-        matches!(members.progress(id), Progress::Done { .. }).then_some(())
+        matches!(members.progress(&wish), Progress::Done { .. }).then_some(())
     })
     .await;
+}
+
+async fn stage(client: &Client, wish: Wish) -> Result<NewWish, StageError> {
+    let wish = NewWish::new(wish, false);
+    let staged = client.stage(vec![wish.clone()], false, PATIENCE).await.expect("a node answers");
+    staged.map(|_| wish)
 }
 
 /// Waits until a node counts as a member.
