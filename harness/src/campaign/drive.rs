@@ -265,7 +265,10 @@ impl<G: Ground> Nemesis<'_, G> {
     ) -> Result<(), (String, anyhow::Error)> {
         let (id, begins) = match turn.act {
             Act::Quiet => {
-                self.quiet(stop).await;
+                // Where one was not reached the next would not be either, and all is unknown already.
+                if self.done.restless.is_empty() {
+                    self.quiet(stop).await;
+                }
                 return Ok(());
             }
             Act::Begin(id) => (id, true),

@@ -74,15 +74,21 @@ impl<'a> Truth<'a> {
         self.0.view.as_ref().is_some_and(|view| view.settled.contains(&id))
     }
 
+    /// Whether the node is a member or was one: a change may follow another before anybody looks.
+    fn has_listed(self, node: u64) -> bool {
+        let has_gone = |row: &RowSeen| ["leaving", "removed"].contains(&row.status.as_str());
+        self.lists(node) || self.drains(node) || self.row(node).is_some_and(has_gone)
+    }
+
     /// Whether a wish is fulfilled.
     fn fulfils(self, wish: &Wish) -> bool {
         let is_gone = |node: &u64| !self.lists(*node);
         self.is_single()
             && match wish {
-                Wish::Join(seat) => self.lists(seat.node),
+                Wish::Join(seat) => self.has_listed(seat.node),
                 Wish::Remove(node) => is_gone(node),
                 Wish::Leave(node) | Wish::Forget(node) => is_gone(node) && !self.drains(*node),
-                Wish::Replace { old, new } => self.lists(new.node) && is_gone(old),
+                Wish::Replace { old, new } => self.has_listed(new.node) && is_gone(old),
                 Wish::Weight(node, weight) => {
                     is_gone(node) || self.row(*node).and_then(|row| row.weight) == Some(*weight)
                 }
@@ -188,6 +194,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use cartwheel_client::members::{Members, RowSeen, ViewSeen, Wish};
+    use cartwheel_client::service::Seat;
 
     use super::{ANEW_AFTER, Changes, STAGE_EVERY, Truth};
 
@@ -229,6 +236,26 @@ mod tests {
         assert_eq!(changes.waits_for().len(), 1);
         assert_eq!(look(&mut changes, &opinion(3, &[1], &[]), now), []);
         assert!(changes.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_went_again_before_anybody_looked_has_joined() {
+        let (mut changes, now) = (Changes::default(), Instant::now());
+        let seat = |node| Seat {
+            node,
+            name: "n3".to_owned(),
+            address: "127.0.0.1:9".to_owned(),
+            zone: "z1".to_owned(),
+            weight: 1,
+        };
+        changes.begin(Wish::Replace { old: 2, new: seat(3) }, Some("replaces-completed"));
+        changes.begin(Wish::Join(seat(4)), Some("joins-completed"));
+        let mut members = opinion(3, &[1, 3], &[3]);
+        assert_eq!(look(&mut changes, &members, now).len(), 1, "the join is yet to come");
+        members.rows.push(RowSeen { node: 4, status: "removed".to_owned(), ..RowSeen::default() });
+        look(&mut changes, &members, now);
+        assert!(changes.is_empty());
+        assert_eq!(changes.completed().values().sum::<u64>(), 2);
     }
 
     #[test]
