@@ -1,10 +1,10 @@
 //! Membership: who belongs to the cluster, who owns what, and who is thought to be down (paper §4.8).
 //!
 //! One for each node, beside its shards. What it knows goes round in *gossip*: rows about every node and the
-//! wishes for change that operators staged. What is next is decided by *decrees* ([`decree`]): first a joint view
+//! wishes for change that operators staged. What is next is decided by *decrees* (`decree.rs`): first a joint view
 //! of the present and the next layout, then, when the owners of the next one have caught up, that one
-//! alone ([`change`]). A view is on disk before any shard goes by it. *Failure detection* is a local opinion
-//! and has no part in any of this ([`detector`]).
+//! alone (`change.rs`). A view is on disk before any shard goes by it. *Failure detection* is a local opinion
+//! and has no part in any of this (`detector.rs`).
 //!
 //! A node without a view is no member yet: it asks its seeds for one and stages its own join if it is to.
 //! One that the present layout does not list any more drains, and is forgotten when it has.
