@@ -127,8 +127,18 @@ fn toml_value(field: &str, value: &str) -> toml::Value {
 }
 
 /// What the starter of a cluster gives to each node itself.
-const GIVEN: [&str; 9] =
-    ["data", "name", "cluster", "seed", "join", "listen", "advertise", "http", "die_with_parent"];
+const GIVEN: [&str; 10] = [
+    "data",
+    "name",
+    "cluster",
+    "zone",
+    "seed",
+    "join",
+    "listen",
+    "advertise",
+    "http",
+    "die_with_parent",
+];
 
 /// Whether nodes would take these options, NAME=VALUE with dashes or underscores: said before any node is
 /// started.

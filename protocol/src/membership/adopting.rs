@@ -95,8 +95,8 @@ impl Membership {
     }
 
     /// A node that is to be a member and never was stages its own join. Where a member has its name, that is
-    /// a node whose disk was lost: it is replaced, once it is suspected. While it lives nothing is staged: a
-    /// mistyped name must not evict anybody.
+    /// a node whose disk was lost: it is replaced, once it is suspected and its heart has stopped for everybody. While
+    /// it lives nothing is staged: neither a mistyped name nor a refused connection must evict anybody.
     pub(super) fn stage_own_join(&mut self) {
         let Some(view) = self.view.clone().filter(|_| !self.was_member) else { return };
         let Some(command) = self.config.joins.clone() else { return };
@@ -107,12 +107,17 @@ impl Membership {
         let namesake = newest.members().iter().find(|member| member.name == new.name);
         match namesake.map(|member| member.id) {
             None => self.stage_own(command, &view),
-            Some(old) if old != self.me && self.detector.suspects(old) => {
+            Some(old) if self.detector.suspects(old) && self.is_still(old) => {
                 let new = new.clone();
                 self.stage_own(Command::Replace { old, new }, &view);
             }
             Some(_) => {}
         }
+    }
+
+    /// Whether no heartbeat of a member has reached this node for as long as brings a suspicion.
+    fn is_still(&self, node: NodeId) -> bool {
+        self.still.get(&node).is_some_and(|periods| *periods >= self.config.suspect_after)
     }
 
     /// Stages a wish of this node's own. Always under the same id: what a decree settled, or an operator took back, is

@@ -9,8 +9,6 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::{
     Membership,
     change::{changes, taken_out},
@@ -159,8 +157,7 @@ impl Selection {
 /// The decree that amends the change under way (L3): one of its commands is taken back, or a node that it counts on is
 /// to be taken out because it is dead.
 ///
-/// A node that the change would have made a member may hold what it took in meanwhile. So it is not left out
-/// but taken out again: the layout lists it as draining.
+/// A node that the change would have made a member drains: see [`View::joint`].
 pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) -> Option<Decree> {
     let next = view.next()?;
     let fresh = || staged.iter().filter(|staged| !is_settled(view, staged));
@@ -182,62 +179,26 @@ pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) ->
     }
     let mut commands: Vec<Staged> = Vec::new();
     for staged in carried_out.iter() {
-        let stays = !taken_back.contains(&staged.id);
-        if !(stays && push_if_it_applies(view.layout(), &mut commands, [staged.clone()])) {
-            let undone =
-                brings_in(staged).map(|member| [true, false].map(|b| undo(staged, member, b)));
-            undone.into_iter().for_each(|pair| {
-                push_if_it_applies(view.layout(), &mut commands, pair);
-            });
+        if !taken_back.contains(&staged.id) {
+            push_if_it_applies(view.layout(), &mut commands, staged);
         }
     }
     let kept = commands.len();
     for staged in removals {
-        push_if_it_applies(view.layout(), &mut commands, [staged.clone()]);
+        push_if_it_applies(view.layout(), &mut commands, staged);
     }
     let changes_something = !taken_back.is_empty() || commands.len() > kept;
     changes_something
         .then(|| Decree::Joint { commands: commands.into(), withdrawn: settled.into() })
 }
 
-/// Appends commands if the layout takes them after those before them.
-fn push_if_it_applies<const N: usize>(
-    layout: &Layout,
-    commands: &mut Vec<Staged>,
-    more: [Staged; N],
-) -> bool {
-    commands.extend(more);
+/// Appends a command if the layout takes it after those before it.
+fn push_if_it_applies(layout: &Layout, commands: &mut Vec<Staged>, staged: &Staged) {
+    commands.push(staged.clone());
     let (all, accept) = changes(commands);
-    let applies = layout.step(&all, accept).is_ok();
-    if !applies {
-        commands.truncate(commands.len() - N);
+    if layout.step(&all, accept).is_err() {
+        commands.pop();
     }
-    applies
-}
-
-/// The node that a command makes a member.
-fn brings_in(staged: &Staged) -> Option<&Member> {
-    let Wish::Change { command, .. } = &staged.wish else { return None };
-    match command {
-        Command::Join(member) | Command::Replace { new: member, .. } => Some(member),
-        Command::Leave(_)
-        | Command::Remove(_)
-        | Command::Forget(_)
-        | Command::Weight(..)
-        | Command::Zone(..)
-        | Command::Address(..)
-        | Command::BucketCreate(_)
-        | Command::BucketSet { .. } => None,
-    }
-}
-
-/// What stands in for a command that is taken back: the node joins (`is_in`) and is taken out again.
-fn undo(staged: &Staged, member: &Member, is_in: bool) -> Staged {
-    let mut bytes = [u8::from(is_in); 17];
-    bytes[..16].copy_from_slice(&staged.id.to_le_bytes());
-    let command = if is_in { Command::Join(member.clone()) } else { Command::Remove(member.id) };
-    let wish = Wish::Change { command, accept_loss: false };
-    Staged { id: xxh3_128(&bytes), base: staged.base, wish }
 }
 
 /// The nodes that a wish is about.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cartwheel_protocol::{
     id::NodeId,
     layout::{Command, Member},
-    membership::{Staged, Status, Wish},
+    membership::{Evidence, MemberInput, Staged, Status, Wish},
     rules::Rules,
     view::ViewId,
 };
@@ -115,6 +115,24 @@ fn a_mistyped_name_evicts_nobody_who_lives() {
         cluster.run(20_000)?;
         assert_eq!(cluster.members(1), set([1, 2, 3]));
         assert_eq!(cluster.status(1, 22), Some(Status::Joining), "it is shown as waiting");
+        Ok(())
+    });
+}
+
+/// It lives for everybody but the node that would have its place.
+#[test]
+fn a_namesake_whose_heart_beats_is_not_evicted_by_a_node_that_cannot_reach_it() {
+    with_seeds(0..10, |seed, rules| {
+        let mut cluster = cluster(seed, rules, 3);
+        cluster.faults = Faults::NONE;
+        let heir = Member { id: NodeId(22), ..cluster.member(2) };
+        cluster.add(22, Some(Command::Join(heir)), &[1]);
+        cluster.start(22);
+        cluster.wait(LONG, "n22 has a view", |c| c.view(22).is_some())?;
+        cluster.step(22, MemberInput::Evidence(Evidence::Closed(NodeId(2))));
+        cluster.run(20_000)?;
+        assert!(cluster.membership(22).suspected().contains(&NodeId(2)), "n22 cannot reach it");
+        assert_eq!(cluster.members(1), set([1, 2, 3]));
         Ok(())
     });
 }
