@@ -92,7 +92,8 @@ pub(crate) fn ring(args: &RingArgs) -> Result<Exit, Failure> {
     })
 }
 
-async fn ask(row: &RowSeen, target: &Target) -> Result<(Status, Members), String> {
+/// Asks one node how it is and what it knows of the members.
+pub(crate) async fn ask(row: &RowSeen, target: &Target) -> Result<(Status, Members), String> {
     let open = Connection::open(&row.address, &Connecting::default()).await;
     let connection = open.map_err(|error| error.to_string())?;
     let status = connection.status(target.within()).await.map_err(|error| error.to_string())?;

@@ -2,18 +2,22 @@
 
 mod show;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use cartwheel_client::{
     Client, Progress,
     members::{Fate, Members, NewWish, RowSeen, StageError, Wish},
-    service::{BucketEntry, Directory, Seat},
+    service::{BucketEntry, Directory, Seat, Status},
 };
 use serde_json::json;
 
 use crate::{
     connect::{Target, block_on, failure},
     exit::{Exit, Failure},
+    inspect::ask,
     output,
 };
 
@@ -355,6 +359,19 @@ fn wish_id(all: &Members, text: &str) -> Result<u128, Failure> {
     }
 }
 
+/// How large the stores of the nodes are that are not suspected and answer: by id, in bytes.
+async fn stores(members: &Members, target: &Target) -> BTreeMap<u64, u64> {
+    let mut stores = BTreeMap::new();
+    let answers = |row: &&RowSeen| row.status != "removed" && !row.is_suspected;
+    for row in members.rows.iter().filter(answers) {
+        // The plan is shown without those that do not answer.
+        let asked = tokio::time::timeout(target.within(), ask(row, target)).await;
+        let status = asked.ok().and_then(Result::ok).map(|(status, _)| status);
+        stores.extend(status.and_then(|s| Some((row.node, s.count(Status::STORE_BYTES)?))));
+    }
+    stores
+}
+
 /// Shows the plan, stages the wish, and follows it.
 async fn carry_out(
     client: &Client,
@@ -367,10 +384,11 @@ async fn carry_out(
     let followed = new.clone();
     let within = how.target.within();
     let staged = client.stage(vec![new], how.plan, within).await.map_err(failure)?;
+    let stores = stores(members, &how.target).await;
     let outlook = match staged {
         Ok(outlook) => outlook,
         Err(StageError::Refused { why, outlook }) => {
-            show_plan(members, &outlook, how.target.json)?;
+            show_plan(members, &outlook, &stores, how.target.json)?;
             return Err(Failure::new(Exit::Failed, why));
         }
         Err(StageError::Invalid(why)) => return Err(Failure::arguments(why)),
@@ -381,7 +399,7 @@ async fn carry_out(
             | StageError::Busy),
         ) => return Err(Failure::new(Exit::Failed, why)),
     };
-    show_plan(members, &outlook, how.target.json)?;
+    show_plan(members, &outlook, &stores, how.target.json)?;
     let is_moot = outlook.wish(id).is_some_and(|wish| wish.fate == Fate::Done);
     if how.plan || how.no_wait {
         return Ok(Exit::Done);

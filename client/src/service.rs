@@ -190,6 +190,16 @@ pub struct Status {
     pub counts: Vec<(String, u64)>,
 }
 
+impl Status {
+    /// The name under which it counts the bytes of its store on disk.
+    pub const STORE_BYTES: &str = "store-bytes";
+
+    /// One of the things that it counts, if it counts that.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.counts.iter().find(|(known, _)| known == name).map(|(_, count)| *count)
+    }
+}
+
 /// A [`Directory`] whose parts do not fit together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the layout that the node sent is inconsistent: {0}")]

@@ -92,6 +92,9 @@ impl Inner {
             ("waiting-requests".into(), waiting_requests as u64),
             ("waiting-messages".into(), waiting_messages as u64),
         ];
+        if let Ok(bytes) = self.engine().size_bytes() {
+            counts.push((Status::STORE_BYTES.into(), bytes));
+        }
         for (peer, sent) in self.peers.counts() {
             counts.push((format!("sent-to-{peer}"), sent.sent));
             counts.push((format!("dropped-to-{peer}"), sent.full + sent.unconnected));

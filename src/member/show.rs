@@ -1,8 +1,10 @@
 //! Members, wishes and plans as lines and as JSON.
 
+use std::collections::BTreeMap;
+
 use cartwheel_client::{
     NodeId,
-    members::{Members, Outlook, RowSeen, StagedWish},
+    members::{Members, Outlook, RowSeen, SizeChange, StagedWish},
 };
 use serde_json::{Value, json};
 
@@ -14,14 +16,15 @@ pub(super) fn name(members: &Members, node: u64) -> String {
     row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
 }
 
-/// Prints what a change would move.
+/// Prints what a change would move. `stores` are the sizes of the stores of nodes that answered, by id, in bytes.
 pub(super) fn show_plan(
     members: &Members,
     outlook: &Outlook,
+    stores: &BTreeMap<u64, u64>,
     as_json: bool,
 ) -> Result<(), Failure> {
     if as_json {
-        return output::json(&plan_json(members, outlook));
+        return output::json(&plan_json(members, outlook, stores));
     }
     output::line(format!(
         "layout {} to {}, {} partitions",
@@ -32,7 +35,10 @@ pub(super) fn show_plan(
     }
     for size in &outlook.sizes {
         let total: u32 = size.loads.iter().map(|load| load.after).sum();
-        output::line(format!("n={}: {} of {total} copies of partitions move", size.n, size.moves));
+        let bytes = moved_bytes(size, stores);
+        let bytes = bytes.map(|bytes| format!(", at most about {} KiB", bytes.div_ceil(1024)));
+        let (n, moves, bytes) = (size.n, size.moves, bytes.unwrap_or_default());
+        output::line(format!("n={n}: {moves} of {total} copies of partitions move{bytes}"));
         for load in &size.loads {
             let (node, before, after) = (name(members, load.node), load.before, load.after);
             output::line(format!(
@@ -52,13 +58,23 @@ pub(super) fn show_plan(
     Ok(())
 }
 
-fn plan_json(members: &Members, outlook: &Outlook) -> Value {
+/// How much moves, going by what the stores that are known take on disk for each copy of a partition. Buckets of
+/// other sizes are in those stores too, and space that the engine has not reused yet.
+fn moved_bytes(size: &SizeChange, stores: &BTreeMap<u64, u64>) -> Option<u64> {
+    let known = size.loads.iter().filter_map(|load| Some((load.before, *stores.get(&load.node)?)));
+    let (copies, bytes) = known.fold((0, 0), |(copies, bytes), (before, size)| {
+        if before > 0 { (copies + u64::from(before), bytes + size) } else { (copies, bytes) }
+    });
+    (u64::from(size.moves) * bytes).checked_div(copies)
+}
+
+fn plan_json(members: &Members, outlook: &Outlook, stores: &BTreeMap<u64, u64>) -> Value {
     let sizes = outlook.sizes.iter().map(|size| {
         let loads = size.loads.iter().map(|load| {
             json!({ "node": NodeId(load.node).to_string(), "name": name(members, load.node),
                 "before": load.before, "after": load.after, "gets": load.gets })
         });
-        json!({ "n": size.n, "moves": size.moves, "zones_short": size.zones_short,
+        json!({ "n": size.n, "moves": size.moves, "bytes_at_most": moved_bytes(size, stores), "zones_short": size.zones_short,
             "thin": size.thin, "orphaned": size.orphaned, "nodes": loads.collect::<Vec<_>>() })
     });
     let (sizes, wishes): (Vec<_>, Vec<_>) =
@@ -110,4 +126,23 @@ pub(crate) fn members_json(members: &Members) -> Value {
     json!({ "node": NodeId(members.node).to_string(), "name": members.name,
         "standing": members.standing.to_string(), "view": view, "nodes": rows, "staged": staged,
         "shards": members.shards })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cartwheel_client::members::{LoadChange, SizeChange};
+
+    use super::moved_bytes;
+
+    #[test]
+    fn what_moves_is_weighed_by_the_stores_of_those_that_answer_and_own_something() {
+        let load = |node, before| LoadChange { node, before, ..LoadChange::default() };
+        let loads = vec![load(1, 100), load(2, 60), load(3, 0)];
+        let size = SizeChange { n: 3, moves: 40, loads, ..SizeChange::default() };
+        assert_eq!(moved_bytes(&size, &BTreeMap::from([(1, 5_000), (3, 900)])), Some(2_000));
+        assert_eq!(moved_bytes(&size, &BTreeMap::from([(1, 5_000), (2, 3_000)])), Some(2_000));
+        assert_eq!(moved_bytes(&size, &BTreeMap::new()), None);
+    }
 }

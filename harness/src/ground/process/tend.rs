@@ -114,15 +114,18 @@ impl ProcessGround {
         join_all(asking).await.into_iter().flatten().collect()
     }
 
+    /// The changes of the members that are not completed, in sentences.
+    pub async fn moving(&self) -> Vec<String> {
+        let mut moves = self.changes().waits_for();
+        let places = self.places.lock().await;
+        let drains = places.values().filter(|place| place.duty == Duty::Drains);
+        moves.extend(drains.map(|place| format!("{} has not drained", place.number)));
+        moves
+    }
+
     /// What keeps the members from being at rest, after a wait.
     pub(super) async fn what_moves(&self) -> Vec<String> {
-        let mut moves = self.changes().waits_for();
-        let drains = {
-            let places = self.places.lock().await;
-            let drains = places.values().filter(|place| place.duty == Duty::Drains);
-            drains.map(|place| format!("{} has not drained", place.number)).collect::<Vec<_>>()
-        };
-        moves.extend(drains);
+        let moves = self.moving().await;
         if !moves.is_empty() {
             return moves;
         }
