@@ -279,8 +279,8 @@ impl World {
                 let host = self.hosts[at].make_mut();
                 host.drained = host.drained.max(Some(view));
             }
-            // Suspicion and asking for a view are actions of their own here.
-            Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) => {}
+            // Suspicion, asking for a view and raising one are actions of their own here.
+            Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) | Fact::Damaged(_) => {}
         }
     }
 }

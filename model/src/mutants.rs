@@ -61,8 +61,12 @@ pub const CAUGHT: &[Caught] = &[
 
 /// Mutants that no world shows: decrees and gossip are not in it. `protocol/tests/membership` catches them in seeded
 /// clusters of memberships.
-pub const ELSEWHERE: &[Mutant] =
-    &[Mutant::GossipOverwritesNewer, Mutant::TwoDecrees, Mutant::ForgetDecree];
+pub const ELSEWHERE: &[Mutant] = &[
+    Mutant::GossipOverwritesNewer,
+    Mutant::TwoDecrees,
+    Mutant::RaiseForgetsVotes,
+    Mutant::ForgetDecree,
+];
 
 const fn caught(mutant: Mutant, preset: &'static str, property: Property) -> Caught {
     Caught { mutant, preset, property }

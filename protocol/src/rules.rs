@@ -115,6 +115,8 @@ mutants! {
     AcceptLossCountsAsEmpty = "accept-loss-counts-as-empty" of "L3",
     /// An acceptor forgets its promise and its vote.
     TwoDecrees = "two-decrees" of "L3",
+    /// A raised view comes without the promises and votes on the decree that follows it.
+    RaiseForgetsVotes = "raise-forgets-votes" of "L3",
     /// A node that went on votes again on an earlier decree.
     ForgetDecree = "forget-decree" of "L3",
 }

@@ -132,6 +132,8 @@ pub enum Fact {
     CaughtUp(ViewId),
     /// In this view, which does not count the node as a member, the shard holds nothing any more (H3).
     Drained(ViewId),
+    /// In this view, or before it, the shard has found damage that is mended in a newer one only (W1).
+    Damaged(ViewId),
 }
 
 /// What varies between replicas and does not change while one runs.
@@ -242,6 +244,7 @@ impl fmt::Display for Fact {
             Self::Adopted(view) => write!(f, "adopted {view}"),
             Self::CaughtUp(view) => write!(f, "caught up in {view}"),
             Self::Drained(view) => write!(f, "drained in {view}"),
+            Self::Damaged(view) => write!(f, "damage found in {view}"),
         }
     }
 }

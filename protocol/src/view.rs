@@ -23,6 +23,16 @@ pub struct ViewId {
     pub reap: (u64, NodeId),
 }
 
+/// What a decree settles: views that differ only in how often they were raised are of one era, and go by the
+/// same layouts. Decrees, catching up and draining are matters of eras.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Era {
+    /// The layout's number.
+    pub layout: u64,
+    /// The decree that made it, within the layout.
+    pub decree: u64,
+}
+
 /// What a node goes by: one layout, or, while it changes, the present and the next one together (L1), with
 /// the preference list of every partition in each.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -66,6 +76,11 @@ impl ViewId {
     pub const fn of_layout(layout: u64) -> Self {
         Self { layout, decree: 0, reap: (0, NodeId(0)) }
     }
+
+    /// What the view is about, however often it was raised.
+    pub const fn era(self) -> Era {
+        Era { layout: self.layout, decree: self.decree }
+    }
 }
 
 impl View {
@@ -97,6 +112,13 @@ impl View {
         let settled = self.change.settled.clone();
         let change = Change { settled, ..Change::default() };
         Some(Self { id, present, next: None, change })
+    }
+
+    /// The next view of the same era, which `raiser` makes without a decree: whoever goes by it has heard of it
+    /// after it was raised, and that is all that is new.
+    pub fn raised(&self, raiser: NodeId) -> Self {
+        let reap = (self.id.reap.0 + 1, raiser);
+        Self { id: ViewId { reap, ..self.id }, ..self.clone() }
     }
 
     /// Puts a view together that another node described. Its number must fit its layouts.

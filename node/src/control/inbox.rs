@@ -102,7 +102,7 @@ impl ControlInbox {
                     self.send(Delivery::Newer);
                 }
             }
-            Fact::Adopted(_) | Fact::CaughtUp(_) | Fact::Drained(_) => {
+            Fact::Adopted(_) | Fact::CaughtUp(_) | Fact::Drained(_) | Fact::Damaged(_) => {
                 self.send(Delivery::Fact { shard, fact });
             }
         }

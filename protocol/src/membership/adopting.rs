@@ -5,12 +5,13 @@ use alloc::{string::ToString, sync::Arc, vec::Vec};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Acceptor, Ballot, Evidence, MemberEffect, MemberEffects, MemberMessage, MemberTicket,
-    Membership, Row, Saved, Staged, Status, Wish, change,
+    Acceptor, Evidence, MemberEffect, MemberEffects, MemberMessage, MemberTicket, Membership, Row,
+    Saved, Staged, Status, Wish, change,
 };
 use crate::{
     id::NodeId,
     layout::Command,
+    rules::Mutant,
     step::Fact,
     view::{View, ViewId},
 };
@@ -21,40 +22,56 @@ const SMALL_CLUSTER: usize = 16;
 impl Membership {
     /// A view that is newer than this node's is saved, and gone by when that is durable (L1).
     pub(super) fn adopt(&mut self, view: Arc<View>, effects: &mut MemberEffects) {
-        let newest = self.view_id().max(self.adopting);
-        if Some(view.id()) <= newest {
+        if self.newest().is_some_and(|newest| newest.id() >= view.id()) {
             return;
         }
         if !self.config.rules.saves_views() {
             return self.adopted(view, effects);
         }
-        self.adopting = Some(view.id());
-        // An own vote, saved from now on, would put the older view back on disk.
-        self.proposer = None;
+        let acceptor = if self.keeps_votes(&view) {
+            self.acceptor.clone()
+        } else {
+            // An own vote, saved from now on, would be one on the decree that made the newer view.
+            self.proposer = None;
+            Acceptor::default()
+        };
+        self.adopting = Some(view.clone());
         let was_member = self.was_member || view.lists(self.me);
-        let (promised, accepted) = (Ballot::default(), None);
+        let Acceptor { promised, accepted } = acceptor;
         let saved = Saved { view: view.clone(), promised, accepted, was_member };
         let (saved, ticket) = (Arc::new(saved), MemberTicket::Adopt(view));
         effects.push(MemberEffect::Save { saved, ticket });
     }
 
+    /// Whether what was promised and voted for holds on in a newer view: the same decree follows one that was only
+    /// raised.
+    fn keeps_votes(&self, view: &View) -> bool {
+        self.era() == Some(view.id().era()) && self.config.rules.keeps(Mutant::RaiseForgetsVotes)
+    }
+
     /// A view is on disk.
     pub(super) fn adopted(&mut self, view: Arc<View>, effects: &mut MemberEffects) {
-        if self.adopting == Some(view.id()) {
+        if self.adopting.as_ref().is_some_and(|adopting| adopting.id() == view.id()) {
             self.adopting = None;
         }
         if Some(view.id()) <= self.view_id() {
             return;
         }
-        self.acceptor = Acceptor::default();
+        if !self.keeps_votes(&view) {
+            self.acceptor = Acceptor::default();
+            self.proposer = None;
+            self.proposing = false;
+        }
+        let (raises, raiser) = view.id().reap;
+        if raises > 0 && raiser == self.me {
+            self.tell_listed(&view, &[&view], effects);
+        }
         self.go_by(view, effects);
     }
 
     /// Gives a view that is on disk to the shards.
     pub(super) fn go_by(&mut self, view: Arc<View>, effects: &mut MemberEffects) {
         self.asked = false;
-        self.proposer = None;
-        self.proposing = false;
         self.was_member |= view.lists(self.me);
         self.must = change::who_must_catch_up(&view);
         for layout in view.layouts() {
@@ -144,6 +161,7 @@ impl Membership {
                 return;
             }
             Fact::Adopted(view) => shard.view = shard.view.max(Some(view)),
+            Fact::Damaged(view) => return self.want_above(view, effects),
             Fact::CaughtUp(view) => shard.caught_up = shard.caught_up.max(Some(view)),
             Fact::Drained(view) => shard.drained = shard.drained.max(Some(view)),
         }
@@ -159,7 +177,8 @@ impl Membership {
         if self.roster.row(self.me) != before.as_ref() {
             self.tell_progress(effects);
         }
-        if let Some(view) = self.view.clone().filter(|view| drained == Some(view.id())) {
+        let drained = drained.map(ViewId::era);
+        if let Some(view) = self.view.clone().filter(|view| drained == Some(view.id().era())) {
             self.stage_own(Command::Forget(self.me), &view);
         }
         self.look(effects);

@@ -90,7 +90,8 @@ pub fn who_must_catch_up(view: &View) -> Vec<NodeId> {
 
 /// Whether the change of a joint view may finish (L3): everybody has caught up who must, and of every
 /// partition enough owners in the older layout go by the joint view, so that no strict read that
-/// counts by the older layout alone can be answered any more.
+/// counts by the older layout alone can be answered any more. Whether the view was raised meanwhile
+/// does not matter: strict writes count in both layouts in every view of the era.
 ///
 /// `must` is what [`who_must_catch_up`] gives, and `progress` what is known of a node.
 pub fn may_finish(
@@ -99,10 +100,10 @@ pub fn may_finish(
     progress: impl Fn(NodeId) -> Progress,
     rules: Rules,
 ) -> bool {
+    let era = view.id().era();
     let has_caught_up = |node: &NodeId| {
         let keeps = rules.keeps(Mutant::AmendKeepsProgress);
-        let counts =
-            |seen: ViewId| seen >= view.id() || (!keeps && seen.layout == view.id().layout);
+        let counts = |seen: ViewId| seen.era() >= era || (!keeps && seen.layout == era.layout);
         progress(*node).caught_up.is_some_and(counts)
     };
     if view.next().is_none() || !must.iter().all(has_caught_up) {
@@ -110,7 +111,7 @@ pub fn may_finish(
     }
     let is_in = |node: &NodeId| {
         let named = view.change().accepted_losses.binary_search(node).is_ok();
-        named || progress(*node).view >= Some(view.id())
+        named || progress(*node).view.is_some_and(|seen| seen.era() >= era)
     };
     !rules.keeps(Mutant::FinishUnseen)
         || view.layout().sizes().into_iter().all(|n| {

@@ -1,6 +1,6 @@
 //! Decrees: which change is next is decided by single-decree Paxos among the members of the present layout.
 //!
-//! There is one decree at a time: the one that follows the view that a node goes by. A node votes only on that one;
+//! There is one decree at a time: the one that follows the view that a node goes by, however often it was raised. A node votes only on that one;
 //! it answers a message about an earlier decree with its view, which is that decree's outcome or a later one, and only
 //! then has it forgotten its votes on it. So nobody can be brought to vote twice on one decree. Promises and votes are on disk before
 //! they are told. Only layout changes need a majority: the side of a partition that lacks one goes on

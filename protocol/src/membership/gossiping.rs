@@ -19,6 +19,8 @@ impl Membership {
         }
         self.suspect_the_still(effects);
         self.stage_own_join();
+        self.raised = false;
+        self.maybe_raise(effects);
         let among = self.partners().len() as u64;
         if among > 0 {
             effects.push(MemberEffect::Choose { choice: Choice::Partner, among });

@@ -16,6 +16,7 @@ mod detector;
 mod gossiping;
 mod message;
 mod proposing;
+mod raising;
 mod roster;
 mod wishes;
 
@@ -40,7 +41,7 @@ use crate::{
     id::NodeId,
     layout::Command,
     rules::Rules,
-    view::{View, ViewId},
+    view::{Era, View, ViewId},
 };
 
 /// What varies between nodes and does not change while one runs.
@@ -70,8 +71,8 @@ pub struct Membership {
     me: NodeId,
     config: Arc<MemberConfig>,
     view: Option<Arc<View>>,
-    /// A view that is being saved: until it is, no vote is given.
-    adopting: Option<ViewId>,
+    /// A view that is being saved: until it is, no vote is given but on the decree that follows it as well.
+    adopting: Option<Arc<View>>,
     roster: Roster,
     /// Periods since a node's heartbeat advanced.
     still: BTreeMap<NodeId, u32>,
@@ -89,6 +90,10 @@ pub struct Membership {
     proposing: bool,
     /// Whether, in this period, a peer that goes by a newer view was asked for it.
     asked: bool,
+    /// The newest view that a shard of this node wants one above (W1).
+    wants_above: Option<ViewId>,
+    /// Whether, in this period, this node raised the view.
+    raised: bool,
     /// Whether a layout that the node went by listed it: its id does not join again.
     was_member: bool,
 }
@@ -147,6 +152,8 @@ impl Membership {
             shards,
             proposing: false,
             asked: false,
+            wants_above: None,
+            raised: false,
             was_member: false,
         }
     }
@@ -265,7 +272,7 @@ impl Membership {
             MemberMessage::Accepted(after, ballot) => self.vote(from, after, ballot, effects),
             MemberMessage::Rejected(after, ballot) => {
                 let is_mine = self.proposer.as_ref().is_some_and(|mine| mine.ballot < ballot);
-                if Some(after) == self.view_id() && is_mine {
+                if Some(after.era()) == self.era() && is_mine {
                     self.proposer = None;
                     self.acceptor.promised.round = self.acceptor.promised.round.max(ballot.round);
                     self.look(effects);
@@ -276,6 +283,15 @@ impl Membership {
 
     fn view_id(&self) -> Option<ViewId> {
         self.view.as_ref().map(|view| view.id())
+    }
+
+    fn era(&self) -> Option<Era> {
+        self.view_id().map(ViewId::era)
+    }
+
+    /// The newest view that this node has: the one that is being saved, or the one that it goes by.
+    fn newest(&self) -> Option<&Arc<View>> {
+        self.adopting.as_ref().or(self.view.as_ref())
     }
 
     fn is_in_view(&self) -> bool {

@@ -7,7 +7,11 @@ use super::{
     MemberMessage, MemberTicket, MemberTimer, Membership, Progress, Proposer, Row, Saved, Staged,
     change, wishes,
 };
-use crate::{id::NodeId, rules::Mutant, view::ViewId};
+use crate::{
+    id::NodeId,
+    rules::Mutant,
+    view::{View, ViewId},
+};
 
 impl Membership {
     /// Whether something is to be decided: then it is proposed after a random pause.
@@ -59,24 +63,26 @@ impl Membership {
         effects.push(MemberEffect::Choose { choice: Choice::Backoff, among });
     }
 
-    /// Whether this node votes on the decree that follows `after`. A node beyond that decree answers with its view;
-    /// one that is not there yet asks for the view.
+    /// Whether this node votes on the decree that follows `after`, or a view of the same era: of that all views
+    /// but the newest may be forgotten, and the decree is one. A node beyond that decree answers with its view; one that
+    /// is not there yet asks for the view.
     pub(super) fn votes_after(
         &self,
         from: NodeId,
         after: ViewId,
         effects: &mut MemberEffects,
     ) -> bool {
-        if self.adopting.is_some() || self.forgets(after) {
+        let is_beyond = self.newest().map(|newest| newest.id().era()) > self.era();
+        if is_beyond || self.forgets(after) {
             return false;
         }
         self.compare_views(from, Some(after), effects);
-        self.view_id() == Some(after) && self.is_in_view()
+        self.era() == Some(after.era()) && self.is_in_view()
     }
 
     /// What the mutant does that forgets a decree with its votes.
     pub(super) fn forgets(&self, after: ViewId) -> bool {
-        !self.config.rules.keeps(Mutant::ForgetDecree) && self.view_id() > Some(after)
+        !self.config.rules.keeps(Mutant::ForgetDecree) && self.era() > Some(after.era())
     }
 
     pub(super) fn prepare(&mut self, from: NodeId, ballot: Ballot, effects: &mut MemberEffects) {
@@ -109,9 +115,9 @@ impl Membership {
         self.save_then_send(from, message, effects);
     }
 
-    /// A promise or vote is told when it is on disk.
+    /// A promise or vote is told when it is on disk, together with the newest view: never over it.
     fn save_then_send(&self, to: NodeId, message: MemberMessage, effects: &mut MemberEffects) {
-        let Some(view) = self.view.clone() else { return };
+        let Some(view) = self.newest().cloned() else { return };
         let (promised, accepted) = (self.acceptor.promised, self.acceptor.accepted.clone());
         let saved = Arc::new(Saved { view, promised, accepted, was_member: self.was_member });
         effects.push(MemberEffect::Save { saved, ticket: MemberTicket::Send { to, message } });
@@ -130,7 +136,7 @@ impl Membership {
         if let MemberMessage::Promise(after, ballot, _) = &message {
             let (after, ballot) = (*after, *ballot);
             let is_mine = self.proposer.as_ref().is_some_and(|mine| mine.ballot == ballot);
-            if is_mine && self.view_id() == Some(after) {
+            if is_mine && self.era() == Some(after.era()) {
                 self.tell_members(&MemberMessage::Prepare(after, ballot), effects);
             }
         }
@@ -172,22 +178,32 @@ impl Membership {
         let outcome =
             change::outcome(view, &decree).expect("no acceptor votes for a decree without outcome");
         let outcome = Arc::new(outcome);
-        let listed = outcome.layouts().chain(view.layouts());
-        let listed = listed.flat_map(|layout| layout.members().iter().chain(layout.draining()));
+        self.tell_listed(&outcome, &[&outcome, view], effects);
+        self.adopt(outcome, effects);
+    }
+
+    /// Tells a view to everybody whom these views list.
+    pub(super) fn tell_listed(
+        &self,
+        view: &Arc<View>,
+        listing: &[&View],
+        effects: &mut MemberEffects,
+    ) {
+        let layouts = listing.iter().flat_map(|view| view.layouts());
+        let listed = layouts.flat_map(|layout| layout.members().iter().chain(layout.draining()));
         let mut others: Vec<NodeId> = listed.map(|member| member.id).collect();
         others.sort_unstable();
         others.dedup();
         for to in others.into_iter().filter(|node| *node != self.me) {
-            let message = MemberMessage::View(outcome.clone());
+            let message = MemberMessage::View(view.clone());
             effects.push(MemberEffect::Send { to, message });
         }
-        self.adopt(outcome, effects);
     }
 
     /// How many of the present layout's members are a majority, if `from` is one and the decree that follows `after`
     /// is the one to decide.
     fn majority(&self, from: NodeId, after: ViewId) -> Option<usize> {
-        let view = self.view.as_ref().filter(|view| view.id() == after)?;
+        let view = self.view.as_ref().filter(|view| view.id().era() == after.era())?;
         view.layout().member(from)?;
         Some(view.layout().members().len() / 2 + 1)
     }

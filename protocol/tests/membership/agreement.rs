@@ -27,7 +27,7 @@ pub(crate) fn walk(seed: u64, rules: Rules) -> Result<(), String> {
     cluster.wait(120_000, "everything is settled", Cluster::is_settled)
 }
 
-fn disturb(cluster: &mut Cluster, members: u64, wishes: &mut u128) {
+pub(crate) fn disturb(cluster: &mut Cluster, members: u64, wishes: &mut u128) {
     let node = 1 + cluster.random.below(members);
     match cluster.random.below(8) {
         0 | 1 if cluster.is_up(node) => cluster.crash(node),

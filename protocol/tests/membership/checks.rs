@@ -6,7 +6,7 @@ use cartwheel_protocol::{
     Fact,
     id::NodeId,
     membership::{MemberMessage, Row, Status},
-    view::{View, ViewId},
+    view::{Era, View, ViewId},
 };
 
 use crate::cluster::must_catch_up;
@@ -15,7 +15,8 @@ use crate::cluster::must_catch_up;
 #[derive(Default)]
 pub(crate) struct Checks {
     violation: Option<String>,
-    pub(crate) views: BTreeMap<ViewId, Arc<View>>,
+    /// What each decree has led to.
+    pub(crate) outcomes: BTreeMap<Era, Arc<View>>,
     /// The newest view that a node's shards were given, over all its lives.
     newest: BTreeMap<u64, ViewId>,
     adopted: BTreeMap<u64, ViewId>,
@@ -24,6 +25,11 @@ pub(crate) struct Checks {
     rows: BTreeMap<(u64, u64), (Status, u64)>,
     /// How many messages each node sent.
     pub(crate) sent: BTreeMap<u64, u64>,
+}
+
+/// Whether two views differ in their raises alone.
+fn is_same_but_raised(one: &View, other: &View) -> bool {
+    one.layouts().eq(other.layouts()) && one.change() == other.change()
 }
 
 impl Checks {
@@ -46,16 +52,16 @@ impl Checks {
     /// The shards of a node are given a view.
     pub(crate) fn given(&mut self, node: u64, view: &Arc<View>) {
         let id = view.id();
-        match self.views.get(&id) {
-            Some(known) if known != view => {
-                self.violated(format!("two views of one number: {id}"));
+        match self.outcomes.get(&id.era()) {
+            Some(known) if !is_same_but_raised(known, view) => {
+                self.violated(format!("two views of one number: {id} and {}", known.id()));
             }
             Some(_) => {}
             None => {
-                self.views.insert(id, view.clone());
                 if view.next().is_none() && id.layout > 1 {
                     self.finished(view);
                 }
+                self.outcomes.insert(id.era(), view.clone());
             }
         }
         let newest = self.newest.entry(node).or_insert(id);
@@ -69,21 +75,21 @@ impl Checks {
 
     /// Somebody goes by the next layout alone: it must have been allowed to (L3).
     fn finished(&mut self, view: &View) {
-        let joint = self.views.values().rev().find(|v| v.id() < view.id()).cloned();
+        let joint = self.outcomes.values().rev().find(|v| v.id() < view.id()).cloned();
         let Some(joint) = joint.filter(|joint| joint.next().is_some()) else {
             return self.violated(format!("{} follows no joint view", view.id()));
         };
-        let id = joint.id();
+        let id = joint.id().era();
         for member in view.layout().members() {
             let node = member.id;
-            let has = self.caught_up.get(&node.0).is_some_and(|caught_up| *caught_up >= id);
+            let has = self.caught_up.get(&node.0).is_some_and(|caught_up| caught_up.era() >= id);
             if must_catch_up(&joint, node) && !has {
-                self.violated(format!("{id} finished and {node} had not caught up"));
+                self.violated(format!("{} finished and {node} had not caught up", joint.id()));
             }
         }
         let is_in = |node: &NodeId| {
             let named = joint.change().accepted_losses.contains(node);
-            named || self.adopted.get(&node.0).is_some_and(|adopted| *adopted >= id)
+            named || self.adopted.get(&node.0).is_some_and(|adopted| adopted.era() >= id)
         };
         let mut unseen = None;
         for bucket in joint.layout().buckets() {
@@ -96,7 +102,7 @@ impl Checks {
             }
         }
         if let Some(partition) = unseen {
-            self.violated(format!("{id} finished unseen by owners of {partition}"));
+            self.violated(format!("{} finished unseen by owners of {partition}", joint.id()));
         }
     }
 
@@ -104,7 +110,11 @@ impl Checks {
         let (of, view) = match fact {
             Fact::Adopted(view) => (&mut self.adopted, view),
             Fact::CaughtUp(view) => (&mut self.caught_up, view),
-            Fact::Drained(_) | Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) => return,
+            Fact::Drained(_)
+            | Fact::Answered(_)
+            | Fact::Silent(_)
+            | Fact::Newer(_)
+            | Fact::Damaged(_) => return,
         };
         let newest = of.entry(node).or_insert(view);
         *newest = view.max(*newest);

@@ -352,12 +352,20 @@ impl Cluster {
         }
     }
 
+    /// A shard of the node has found damage.
+    pub(crate) fn find_damage(&mut self, node: u64) {
+        if let Some(view) = self.view_id(node) {
+            let fact = Fact::Damaged(view);
+            self.step(node, MemberInput::Report { shard: 0, fact });
+        }
+    }
+
     fn report(&mut self, node: u64, fact: Fact) {
         // A stub that was given a newer view meanwhile has nothing to say of the older one.
         let current = self.view(node).map(|view| view.id());
         let of = match fact {
             Fact::Adopted(view) | Fact::CaughtUp(view) | Fact::Drained(view) => Some(view),
-            Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) => None,
+            Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) | Fact::Damaged(_) => None,
         };
         if of.is_some() && of == current {
             self.checks.reported(node, fact);

@@ -10,5 +10,6 @@ mod cluster;
 mod gossip;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod raises;
 mod random;
 mod regressions;

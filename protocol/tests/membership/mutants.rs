@@ -2,7 +2,10 @@
 
 use cartwheel_protocol::rules::{Mutant, Rules};
 
-use crate::agreement::{walk, walk_amended, walk_read_one};
+use crate::{
+    agreement::{walk, walk_amended, walk_read_one},
+    raises::walk_raised,
+};
 
 /// Asserts that some seed fails, and fails by that invariant.
 fn is_noticed(mutant: Mutant, by: &str, story: impl Fn(u64, Rules) -> Result<(), String>) {
@@ -21,6 +24,11 @@ fn two_decrees_are_noticed() {
 #[test]
 fn a_forgotten_decree_is_noticed() {
     is_noticed(Mutant::ForgetDecree, "two views of one number", walk);
+}
+
+#[test]
+fn a_raise_that_forgets_votes_is_noticed() {
+    is_noticed(Mutant::RaiseForgetsVotes, "two views of one number", walk_raised);
 }
 
 #[test]
