@@ -6,4 +6,5 @@ mod changing;
 mod cluster;
 mod command;
 mod durability;
+mod layouts;
 mod refusals;
