@@ -1,6 +1,7 @@
 //! `cartwheel bench`: how fast a cluster is, beside what the same disk gives a raw log.
 
 mod gap;
+mod join;
 mod keys;
 mod load;
 mod report;
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use futures::stream::{self, StreamExt};
 
 pub use gap::Gap;
+pub use join::{Join, Joins};
 pub use keys::{Keys, Spread};
 pub use load::{Load, Measured};
 pub use report::{Report, Row};
@@ -39,6 +41,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
   cartwheel bench --operation get --clients 64 --spread zipf
   cartwheel bench --operation put --rate 2000       (open loop: latency from when each was due)
   cartwheel bench --gap                             (how long nothing is acknowledged when nodes die)
+  cartwheel bench --join --time 60                  (latencies while a node joins)
   cartwheel bench --against 127.0.0.1:7400 --json")]
 pub struct BenchArgs {
     /// A node of a running cluster, host:port [default: a cluster of its own]
@@ -57,8 +60,13 @@ pub struct BenchArgs {
         value_parser = gap::parse_write,
         conflicts_with_all = ["against", "nodes", "operation", "r", "w", "strict"])]
     pub gap: Option<Operation>,
-    /// How often the write gap is measured with each fault
-    #[arg(long, default_value_t = 5, requires = "gap",
+    /// Measure latencies while a node joins instead, beside those before it, for `--time` each [default
+    /// operation: put]
+    #[arg(long, value_name = "OPERATION", num_args = 0..=1, default_missing_value = "put", value_enum,
+        conflicts_with_all = ["against", "gap", "operation"])]
+    pub join: Option<Operation>,
+    /// How often a join, or the write gap with each fault, is measured
+    #[arg(long, default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub repetitions: u64,
     /// How many clients ask at the same time
@@ -146,7 +154,12 @@ fn measure(
     if let (Some(operation), Some(ground)) = (args.gap, &cluster.own) {
         let gaps = runtime.block_on(gap::measure(args, operation, ground, &cluster.connection));
         runtime.block_on(cluster.stop());
-        return Ok(Report::new(args, Vec::new(), gaps?));
+        return Ok(Report { gaps: gaps?, ..Report::new(args) });
+    }
+    if let (Some(operation), Some(ground)) = (args.join, &cluster.own) {
+        let joins = runtime.block_on(join::measure(args, operation, ground, &cluster.connection));
+        runtime.block_on(cluster.stop());
+        return Ok(Report { joins: Some(joins?), ..Report::new(args) });
     }
     let mut rows = Vec::new();
     let all = args.clients;
@@ -165,7 +178,7 @@ fn measure(
         rows.push(row);
     }
     runtime.block_on(cluster.stop());
-    Ok(Report::new(args, rows, Vec::new()))
+    Ok(Report { rows, ..Report::new(args) })
 }
 
 /// Appends in a second to a raw log, by as many writers for as long.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::gap::Gap;
+use super::join::Joins;
 use super::load::Measured;
 use super::{BenchArgs, Spread};
 
@@ -27,6 +28,9 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// One a fault, if the write gap was measured.
     pub gaps: Vec<Gap>,
+    /// If joins were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
 }
 
 /// One measurement.
@@ -63,7 +67,8 @@ pub struct Row {
 }
 
 impl Report {
-    pub(super) fn new(args: &BenchArgs, rows: Vec<Row>, gaps: Vec<Gap>) -> Self {
+    /// With nothing measured yet.
+    pub(super) fn new(args: &BenchArgs) -> Self {
         Self {
             nodes: args.against.is_none().then_some(args.nodes),
             keys: args.keys,
@@ -73,15 +78,19 @@ impl Report {
             },
             value_bytes: args.value_bytes,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            rows,
-            gaps,
+            rows: Vec::new(),
+            gaps: Vec::new(),
+            joins: None,
         }
     }
 
     /// A line a measurement.
     pub fn table(&self) -> String {
-        let mut table =
-            if self.gaps.is_empty() { self.row_lines() } else { super::gap::lines(&self.gaps) };
+        let mut table = match &self.joins {
+            Some(joins) => joins.lines(),
+            None if self.gaps.is_empty() => self.row_lines(),
+            None => super::gap::lines(&self.gaps),
+        };
         let nodes = self.nodes.map_or("a running cluster".to_owned(), |n| format!("{n} nodes"));
         // Writing to a string cannot fail.
         let _ = write!(
