@@ -31,6 +31,10 @@ const FLAGS: &[(&str, &str)] = &[
     ("io_threads", "How many threads move bytes between network and shards"),
     ("engine", "What keeps the records: sled or memory (forgets all: such a store serves once)"),
     ("cache_mib", "Memory for pages of the store, in MiB"),
+    (
+        "free_space_reserve_mib",
+        "Refuse clients' writes while less is free on the disk; 256, or an eighth of a small disk",
+    ),
     ("fallback_after_ms", "How long an owner may be silent before a fallback is asked"),
     ("max_timeout_ms", "The longest that any request may take"),
     ("gossip_every_ms", "How often the node gossips"),

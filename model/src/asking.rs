@@ -246,7 +246,8 @@ impl World {
                     | Refusal::StrictQuorum { .. }
                     | Refusal::TooFewZones { .. }
                     | Refusal::NotReady
-                    | Refusal::Damaged => {}
+                    | Refusal::Damaged
+                    | Refusal::DiskFull => {}
                 }
                 self.failed(client, attempt.step, refusal.is_definite(), observer);
             }

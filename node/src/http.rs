@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::inner::Inner;
 use crate::metrics::recorder;
+use crate::space::Measured;
 
 /// How often what was recorded is moved from its buffers into the buckets, scraped or not.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -53,9 +54,10 @@ async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (S
     if let Ok(bytes) = node.engine().size_bytes() {
         gauge!("cartwheel_store_bytes").set(bytes as f64);
     }
-    if let Ok(bytes) = node.engine().free_bytes() {
-        gauge!("cartwheel_free_bytes").set(bytes as f64);
-    }
+    let Measured { free_bytes, reserve_bytes, short } = node.space.measured();
+    gauge!("cartwheel_free_bytes").set(free_bytes as f64);
+    gauge!("cartwheel_free_space_reserve_bytes").set(reserve_bytes as f64);
+    gauge!("cartwheel_short_of_space").set(f64::from(u8::from(short)));
     (StatusCode::OK, recorder.render())
 }
 

@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::router::Router;
 use crate::shard::ShardStatus;
 use crate::shards::pending;
+use crate::space::{Measured, Space};
 use crate::store::StoreId;
 
 /// What services and pages see of a node.
@@ -29,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) incarnation: Incarnation,
     pub(crate) engine_kind: EngineKind,
     pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) space: Arc<Space>,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) router: Arc<Router>,
     pub(crate) seen: watch::Receiver<Seen>,
@@ -95,6 +97,12 @@ impl Inner {
         if let Ok(bytes) = self.engine().size_bytes() {
             counts.push((Status::STORE_BYTES.into(), bytes));
         }
+        let Measured { free_bytes, reserve_bytes, short } = self.space.measured();
+        counts.extend([
+            ("free-bytes".into(), free_bytes),
+            ("free-space-reserve-bytes".into(), reserve_bytes),
+            ("short-of-space".into(), u64::from(short)),
+        ]);
         for (peer, sent) in self.peers.counts() {
             counts.push((format!("sent-to-{peer}"), sent.sent));
             counts.push((format!("dropped-to-{peer}"), sent.full + sent.unconnected));

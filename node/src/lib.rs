@@ -18,6 +18,7 @@ mod router;
 mod run;
 mod shard;
 mod shards;
+mod space;
 mod store;
 mod sync;
 

@@ -62,6 +62,8 @@ fn describe() {
     describe_gauge!("cartwheel_pending", "Requests under way");
     describe_gauge!("cartwheel_store_bytes", "What the store takes on the disk");
     describe_gauge!("cartwheel_free_bytes", "What the disk still takes");
+    describe_gauge!("cartwheel_free_space_reserve_bytes", "Below this clients' writes are refused");
+    describe_gauge!("cartwheel_short_of_space", "1 while clients' writes are refused for that");
 }
 
 /// The kinds of requests.
@@ -102,10 +104,12 @@ enum Outcome {
     Unavailable,
     Overloaded,
     Node,
+    DiskFull,
 }
 
 impl Outcome {
-    const ALL: [&'static str; 5] = ["ok", "invalid", "unavailable", "overloaded", "node"];
+    const ALL: [&'static str; 6] =
+        ["ok", "invalid", "unavailable", "overloaded", "node", "disk-full"];
 
     fn of(response: &Response) -> Self {
         match response {
@@ -114,6 +118,7 @@ impl Outcome {
                 Refusal::Unavailable { .. } => Self::Unavailable,
                 Refusal::Overloaded => Self::Overloaded,
                 Refusal::NotReady | Refusal::Damaged => Self::Node,
+                Refusal::DiskFull => Self::DiskFull,
                 Refusal::KeyEmpty
                 | Refusal::KeyTooLong(_)
                 | Refusal::ValueTooLong(_)
@@ -195,6 +200,7 @@ mod tests {
             assert_eq!(kind as usize, number);
         }
         assert_eq!(Outcome::ALL[Outcome::Node as usize], "node");
+        assert_eq!(Outcome::ALL[Outcome::DiskFull as usize], "disk-full");
         assert_eq!(Outcome::ALL[Outcome::Unavailable as usize], "unavailable");
     }
 }

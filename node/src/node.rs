@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use cartwheel_client::service::Status;
 use cartwheel_client::{Identity, Limits, NodeService, Server, TcpPeers};
-use cartwheel_protocol::Config as CoreConfig;
 use cartwheel_protocol::id::{ClusterId, Incarnation};
 use cartwheel_protocol::membership::{Membership, Saved};
+use cartwheel_protocol::{Config as CoreConfig, Input};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -23,6 +23,7 @@ use crate::peers::ShardOutbound;
 use crate::prepare::{Prepared, listen, prepare};
 use crate::router::Router;
 use crate::shards::{Common, FailStop, Inboxes, Shards};
+use crate::space::{Space, Watched};
 use crate::store::Store;
 use crate::{http, metrics};
 
@@ -96,11 +97,15 @@ impl Node {
         let (control, outlet) = control::inbox();
         let events = Arc::new(control.clone());
         let peers = Arc::new(TcpPeers::new(identity.clone(), limits(&config), events));
+        // What it finds is in the shards' inboxes before any client's request.
+        let told = router.clone();
+        let tell = move |short| told.opinion(&Input::Space { short });
+        let space = Arc::new(Space::new(store.engine.clone(), config.reserve_bytes(), tell)?);
         let common = Common {
             id: store.id.id,
             incarnation,
             core: core.clone(),
-            engine: store.engine.clone(),
+            engine: Arc::new(Watched { engine: store.engine.clone(), space: space.clone() }),
             fail_stop: fail_stop(options.on_failure),
         };
         let outbound = |id| ShardOutbound::new(id, peers.clone(), control.clone());
@@ -117,6 +122,7 @@ impl Node {
             store,
             peers,
             router,
+            space,
             shards,
             fail_stop: common.fail_stop,
             membership: (Membership::new(common.id, member_config), saved),
@@ -211,6 +217,7 @@ struct Begun {
     store: Store,
     peers: Arc<TcpPeers>,
     router: Arc<Router>,
+    space: Arc<Space>,
     shards: Shards,
     fail_stop: FailStop,
     membership: (Membership, Option<Arc<Saved>>),
@@ -223,6 +230,7 @@ impl Begun {
     async fn serve(self, addresses: (SocketAddr, Option<SocketAddr>)) -> Result<Node, NodeError> {
         let Self { config, cluster, identity, core, incarnation, store, peers, router, .. } = self;
         let (mut shards, fail_stop) = (self.shards, self.fail_stop);
+        let space = self.space;
         let ((membership, saved), (control, outlet)) = (self.membership, self.control);
         let (listener, http) = self.listeners;
         let (address, http_address) = addresses;
@@ -246,6 +254,7 @@ impl Begun {
             incarnation,
             engine_kind: config.engine,
             engine: store.engine.clone(),
+            space: space.clone(),
             mutant: core.rules.mutant(),
             router: router.clone(),
             seen: seen_now,
@@ -273,6 +282,7 @@ impl Begun {
             tasks.push(tokio::spawn(http::serve(listener, inner.clone(), server.counter())));
         }
         tasks.push(tokio::spawn(http::upkeep()));
+        tasks.push(tokio::spawn(space.watch()));
         let view = inner.view_text();
         tracing::info!(
             node = %inner.id(), name = inner.name(), %incarnation, %address, %cluster, view,

@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::control::{self, ControlOutlet, Delivery as Told};
-    use crate::engine::{Batch, EngineError, Entry, MemoryEngine};
+    use crate::engine::{Batch, DiskSpace, EngineError, Entry, MemoryEngine};
     use crate::peers::ShardOutbound;
 
     /// Peers in one process: what is sent to one is in its inbox at once.
@@ -437,8 +437,8 @@ mod tests {
             self.0.size_bytes()
         }
 
-        fn free_bytes(&self) -> Result<u64, EngineError> {
-            Ok(0)
+        fn space(&self) -> Result<DiskSpace, EngineError> {
+            Ok(DiskSpace { free_bytes: 0, total_bytes: 1 << 30 })
         }
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cartwheel_node::committer::{
     Commit, Committer, Config, ShardId, Stopped, Watermarks, durable_step,
 };
-use cartwheel_node::engine::{Batch, Engine, EngineError, Entry, MemoryEngine};
+use cartwheel_node::engine::{Batch, DiskSpace, Engine, EngineError, Entry, MemoryEngine};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -57,8 +57,8 @@ impl Engine for Held {
         self.memory.size_bytes()
     }
 
-    fn free_bytes(&self) -> Result<u64, EngineError> {
-        self.memory.free_bytes()
+    fn space(&self) -> Result<DiskSpace, EngineError> {
+        self.memory.space()
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cartwheel_node::committer::{Commit, ShardId, Wake, Watermarks, commit_round};
-use cartwheel_node::engine::{Batch, Engine, EngineError, Entry};
+use cartwheel_node::engine::{Batch, DiskSpace, Engine, EngineError, Entry};
 use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 
@@ -42,8 +42,8 @@ impl Engine for Disk {
         Ok(0)
     }
 
-    fn free_bytes(&self) -> Result<u64, EngineError> {
-        Ok(u64::MAX)
+    fn space(&self) -> Result<DiskSpace, EngineError> {
+        Ok(DiskSpace::BOUNDLESS)
     }
 }
 

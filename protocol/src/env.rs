@@ -38,6 +38,7 @@ pub(crate) struct Env<'a, S> {
     pub(crate) view: &'a View,
     pub(crate) shard: Shard,
     pub(crate) suspected: &'a [NodeId],
+    pub(crate) short: bool,
     pub(crate) storage: &'a mut S,
     pub(crate) effects: &'a mut Effects,
 }

@@ -31,6 +31,8 @@ pub struct Replica {
     config: Arc<Config>,
     view: Option<Arc<View>>,
     suspected: Vec<NodeId>,
+    /// Whether the disk is short: clients' writes are refused.
+    short: bool,
     actors: Actors,
     requests: Requests,
     forwards: Forwards,
@@ -48,6 +50,7 @@ impl Replica {
             config: config.into(),
             view: None,
             suspected: Vec::new(),
+            short: false,
             actors: Actors::default(),
             requests: Requests::default(),
             forwards: Forwards::default(),
@@ -75,6 +78,7 @@ impl Replica {
             Input::Message { from, message } => self.message(storage, from, message, effects),
             Input::Timeout(timer) => self.timeout(storage, timer, effects),
             Input::Synced(ticket) => self.synced(storage, ticket, effects),
+            Input::Space { short } => self.short = short,
         }
     }
 
@@ -209,6 +213,7 @@ impl Replica {
             view: self.view.as_deref()?,
             shard: self.shard,
             suspected: &self.suspected,
+            short: self.short,
             storage,
             effects,
         };
@@ -274,6 +279,9 @@ impl Parts<'_> {
         let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
         match trusted.filter(|_| may_forward && !here) {
             None if !is_member && !here => refuse(env, Refusal::NotReady),
+            // Passing a request on stores nothing here, so that goes on. What peers send is never refused:
+            // somebody has acknowledged it, or is about to (H2).
+            None if env.short && !request.operation.is_read() => refuse(env, Refusal::DiskFull),
             Some(owner) => self.forwards.start(env, (id, client), owner, (key, need), request),
             None => {
                 let placed = (key, bucket, need);

@@ -151,6 +151,9 @@ pub enum Refusal {
     NotReady,
     /// This node's own copy is damaged; nothing was started.
     Damaged,
+    /// This node's disk is short of space, and what is left is for what was acknowledged already; nothing was
+    /// started.
+    DiskFull,
     /// Too few answered in time. A write may still take effect: its outcome is not known.
     Unavailable {
         /// How many answered or hold it.
@@ -197,7 +200,7 @@ impl Refusal {
 
     /// Whether another node may well do what this one refused, before anything was started.
     pub fn is_the_nodes(self) -> bool {
-        matches!(self, Self::Overloaded | Self::NotReady | Self::Damaged)
+        matches!(self, Self::Overloaded | Self::NotReady | Self::Damaged | Self::DiskFull)
     }
 }
 
@@ -292,6 +295,9 @@ impl fmt::Display for Refusal {
             Self::Overloaded => f.write_str("overloaded: nothing was started; try again later"),
             Self::NotReady => f.write_str("the node is not ready: nothing was started"),
             Self::Damaged => f.write_str("this node's copy of the record is damaged"),
+            Self::DiskFull => f.write_str(
+                "this node's disk is short of space: nothing was started; make room, or ask another node",
+            ),
             Self::Unavailable { have, need } => {
                 write!(f, "unavailable: {have} of {need} answered in time; the outcome is unknown")
             }

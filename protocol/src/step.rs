@@ -42,6 +42,12 @@ pub enum Input {
         /// Whether it is suspected.
         suspected: bool,
     },
+    /// The driver has measured its disk: free space is, or is no longer, below the reserve (H2). Until it is told
+    /// otherwise a replica takes it that there is space.
+    Space {
+        /// Whether clients' writes are to be refused.
+        short: bool,
+    },
 }
 
 /// What a replica wants done, in order.
@@ -194,6 +200,8 @@ impl fmt::Display for Input {
             Self::View(view) => write!(f, "view {}", view.id()),
             Self::Suspect { node, suspected: true } => write!(f, "suspect {node}"),
             Self::Suspect { node, suspected: false } => write!(f, "trust {node}"),
+            Self::Space { short: true } => f.write_str("space short"),
+            Self::Space { short: false } => f.write_str("space free"),
         }
     }
 }

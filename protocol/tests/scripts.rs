@@ -21,6 +21,7 @@
 //! | `finish` | the members decide on the next layout alone |
 //! | `wipe n1` | the disk and the node are lost |
 //! | `suspect n1 n3`, `trust n1 n3` | n1's opinion of n3 |
+//! | `space n1 short\|free` | n1's disk is, or is no longer, short of space |
 //! | `damage n1 k` | spoils a record for good |
 //! | `show k [n1]`, `count k [n1]`, `network`, `timers n1` | what is stored, in flight, set |
 //! | `fill n1 k siblings=1..9`, `fill n1 carts/c additions=1..9` | many puts or additions, each settled |
@@ -98,6 +99,11 @@ impl goldenscript::Runner for Runner {
                 let (of, node) = (ask::node(&mut args)?, ask::node(&mut args)?);
                 let suspected = command.name == "suspect";
                 told(&self.cluster()?.step(of, Input::Suspect { node, suspected }))
+            }
+            "space" => {
+                let of = ask::node(&mut args)?;
+                let short = args.next_pos().is_some_and(|word| word == "short");
+                told(&self.cluster()?.step(of, Input::Space { short }))
             }
             "damage" | "show" | "count" => self.record(&command.name, &mut args)?,
             "network" => lines(self.cluster()?.net.iter().map(shown)),

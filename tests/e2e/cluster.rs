@@ -24,6 +24,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts so many nodes and waits until all of them answer.
     pub(crate) async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, &[]).await
+    }
+
+    /// The same with these options of `serve`, without dashes, and their values.
+    pub(crate) async fn start_with(nodes: usize, options: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let spec = ClusterSpec {
             program: PathBuf::from(env!("CARGO_BIN_EXE_cartwheel")),
@@ -32,7 +37,7 @@ impl Cluster {
             logs: folder.path().join("logs"),
             first_port: None,
             first_http_port: None,
-            options: Vec::new(),
+            options: options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
         };
         let ground = ProcessGround::start(&spec, false).await.expect("the cluster starts");
         Self { ground, _folder: folder }

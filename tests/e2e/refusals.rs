@@ -4,7 +4,7 @@ use cartwheel_harness::ground::Ground;
 use serde_json::Value;
 
 use crate::{
-    cluster::{Cluster, run},
+    cluster::{Cluster, add_id, run},
     command::cartwheel,
 };
 
@@ -97,6 +97,33 @@ fn too_few_slots_in_time_is_an_unknown_outcome_that_says_how_many() {
         cluster.restart(1).await;
         cluster.restart(2).await;
         cluster.ground.ready().await.expect("all nodes answer again");
+        cluster.ground.stop().await;
+    });
+}
+
+#[test]
+fn below_the_reserve_of_free_space_writes_are_refused_and_reads_go_on() {
+    run(async {
+        // No disk is as large as this reserve: all nodes are short from the start.
+        let reserve = [("free-space-reserve-mib", "1073741824")];
+        let cluster = Cluster::start_with(3, &reserve).await;
+        let node = cluster.ground.addresses()[0].to_string();
+        let in_time = ["--timeout", "400"];
+        let id = add_id();
+        let rows: &[&[&str]] = &[
+            &["put", "k", "v"],
+            &["put", "k", "v", "--strict"],
+            &["delete", "k"],
+            &["cart", "add", "k", "milk"],
+            &["cart", "change", "k", "--cancel", &id],
+        ];
+        let rows: Vec<Vec<&str>> = rows.iter().map(|row| [row, &in_time[..]].concat()).collect();
+        let rows: Vec<Row<'_>> = rows.iter().map(|row| (&row[..], 1, "short of space")).collect();
+        check(&node, &rows);
+        assert_eq!(json(&node, &["get", "k", "-r", "3"])["values"], Value::Array(Vec::new()));
+        assert_eq!(json(&node, &["cart", "show", "k"])["items"], Value::Array(Vec::new()));
+        let (code, said) = cartwheel(&["status", "--node", &node]);
+        assert!(code == 0 && said.contains("1  short-of-space"), "{said}");
         cluster.ground.stop().await;
     });
 }

@@ -105,13 +105,36 @@ async fn a_register_delete_and_a_partial_put_are_not_sent_again_either() {
 async fn a_register_put_goes_on_after_a_definite_refusal_with_the_same_id() {
     let (cluster, client) = cluster().await;
     cluster.nodes[0].will([refused(Refusal::Overloaded)]);
-    cluster.nodes[1].will([refused(Refusal::NotReady)]);
+    cluster.nodes[1].will([refused(Refusal::DiskFull)]);
     cluster.nodes[2].will([Act::Answer(WRITTEN)]);
     assert_eq!(client.put(b"k", None, b"v", &registers(5_000)).await, Ok(ACKNOWLEDGED));
     let sent: Vec<Operation> =
         cluster.nodes.iter().flat_map(|node| operations(node.asked())).collect();
     assert_eq!(sent.len(), 3);
     assert!(sent.iter().all(|operation| *operation == sent[0]));
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_ready_or_short_of_space_is_not_the_only_one() {
+    for refusal in [Refusal::NotReady, Refusal::Damaged, Refusal::DiskFull] {
+        let (cluster, client) = cluster().await;
+        cluster.nodes[0].will([refused(refusal)]);
+        cluster.nodes[1].will([Act::Answer(WRITTEN)]);
+        let put = client.put(b"k", None, b"v", &registers(5_000)).await;
+        assert_eq!(put, Ok(ACKNOWLEDGED), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn where_every_disk_is_short_of_space_the_put_is_refused_for_certain() {
+    let (cluster, client) = cluster().await;
+    for node in &cluster.nodes {
+        node.will((0..200).map(|_| refused(Refusal::DiskFull)));
+    }
+    let put = client.put(b"k", None, b"v", &registers(200)).await;
+    assert_eq!(put, Err(Error::Refused(Refusal::DiskFull)));
+    let asked = cluster.nodes.iter().filter(|node| !node.asked().is_empty()).count();
+    assert_eq!(asked, 3, "each may have had space");
 }
 
 #[tokio::test]

@@ -58,6 +58,10 @@ pub struct NodeConfig {
     pub engine: EngineKind,
     /// Memory for pages of the store, in MiB: 1 to 1,048,576.
     pub cache_mib: u64,
+    /// Clients' writes are refused while less than this is free on the store's disk, in MiB: 0 to 1,073,741,824. Without
+    /// it 256 MiB, or an eighth of the disk if that is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_space_reserve_mib: Option<u64>,
     /// How long an owner may be silent before a fallback is asked, in milliseconds: 1 to 60,000.
     pub fallback_after_ms: u32,
     /// The longest that any request may take, in milliseconds: 1 to 600,000.
@@ -183,6 +187,7 @@ impl Default for NodeConfig {
             io_threads: (cores / 2).clamp(1, 8),
             engine: EngineKind::Sled,
             cache_mib: 128,
+            free_space_reserve_mib: None,
             fallback_after_ms: core.fallback_after_ms,
             max_timeout_ms: core.max_timeout_ms,
             gossip_every_ms: 1_000,
@@ -264,6 +269,7 @@ impl NodeConfig {
             "io_threads",
             "engine",
             "cache_mib",
+            "free_space_reserve_mib",
             "fallback_after_ms",
             "max_timeout_ms",
             "gossip_every_ms",
@@ -290,13 +296,14 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 18] = [
+        let ranges: [(&str, u64, u64, u64); 19] = [
             ("weight", self.weight.into(), 1, Member::MAX_WEIGHT.into()),
             ("gossip_every_ms", self.gossip_every_ms.into(), 10, 60_000),
             ("suspect_after", self.suspect_after.into(), 2, 1_000),
             ("shards", self.shards.into(), 1, 64),
             ("io_threads", self.io_threads.into(), 1, 64),
             ("cache_mib", self.cache_mib, 1, 1 << 20),
+            ("free_space_reserve_mib", self.free_space_reserve_mib.unwrap_or(0), 0, 1 << 30),
             ("fallback_after_ms", self.fallback_after_ms.into(), 1, 60_000),
             ("max_timeout_ms", self.max_timeout_ms.into(), 1, 600_000),
             ("handoff_every_ms", self.handoff_every_ms.into(), 1, 3_600_000),
@@ -365,6 +372,11 @@ impl NodeConfig {
             ConfigError::field("mutant", name, names.join(", "))
         })?;
         Ok(Rules::with_mutant(Some(mutant))?)
+    }
+
+    /// The configured reserve of free space, in bytes.
+    pub(crate) fn reserve_bytes(&self) -> Option<u64> {
+        self.free_space_reserve_mib.map(|mib| mib << 20)
     }
 
     /// What the core is told.
@@ -447,6 +459,7 @@ mod tests {
             name: Some(String::new()),
             advertise: Some(String::new()),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
+            free_space_reserve_mib: Some(1),
             speak_version: Some(1),
             mutant: Some(String::new()),
             ..NodeConfig::default()

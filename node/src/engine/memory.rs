@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::{Batch, Engine, EngineError, Entry};
+use super::{Batch, DiskSpace, Engine, EngineError, Entry};
 
 /// An [`Engine`] whose disk is this process's memory: a commit survives until the value is dropped.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Engine for MemoryEngine {
     }
 
     /// Without bound: memory has no reserve of its own.
-    fn free_bytes(&self) -> Result<u64, EngineError> {
-        Ok(u64::MAX)
+    fn space(&self) -> Result<DiskSpace, EngineError> {
+        Ok(DiskSpace::BOUNDLESS)
     }
 }

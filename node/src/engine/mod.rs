@@ -63,12 +63,26 @@ pub trait Engine: Send + Sync + 'static {
     /// When the file system does not say.
     fn size_bytes(&self) -> Result<u64, EngineError>;
 
-    /// What the disk still takes, in bytes: new writes are refused below a reserve, measured before a
+    /// What the disk takes, and still takes: new writes are refused below a reserve, measured before a
     /// commit could fail for lack of space.
     ///
     /// # Errors
     /// When the file system does not say.
-    fn free_bytes(&self) -> Result<u64, EngineError>;
+    fn space(&self) -> Result<DiskSpace, EngineError>;
+}
+
+/// One measurement of the file system that a store lies in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DiskSpace {
+    /// What may still be written, in bytes.
+    pub free_bytes: u64,
+    /// Its whole size, in bytes.
+    pub total_bytes: u64,
+}
+
+impl DiskSpace {
+    /// Of what has no bound of its own.
+    pub const BOUNDLESS: Self = Self { free_bytes: u64::MAX, total_bytes: u64::MAX };
 }
 
 /// A key and its value, or why that cannot be read.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::pieces::{self, Head};
 use super::sled_folder::{self, LOG_FILE};
-use super::{Batch, Engine, EngineError, Entry, Unreadable};
+use super::{Batch, DiskSpace, Engine, EngineError, Entry, Unreadable};
 
 /// How a [`SledEngine`] is opened.
 #[derive(Clone, Debug)]
@@ -193,9 +193,10 @@ impl Engine for SledEngine {
         Ok(self.db.size_on_disk()?)
     }
 
-    fn free_bytes(&self) -> Result<u64, EngineError> {
+    fn space(&self) -> Result<DiskSpace, EngineError> {
         let stat = rustix::fs::statvfs(&self.path).map_err(std::io::Error::from)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(DiskSpace { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
     }
 }
 

@@ -222,7 +222,7 @@ mod tests {
     use cartwheel_protocol::view::ViewId;
 
     use super::*;
-    use crate::engine::{Batch, Engine, MemoryEngine};
+    use crate::engine::{Batch, DiskSpace, Engine, MemoryEngine};
 
     const SHARDS: u16 = 3;
 
@@ -361,8 +361,8 @@ mod tests {
             self.memory.size_bytes()
         }
 
-        fn free_bytes(&self) -> Result<u64, EngineError> {
-            self.memory.free_bytes()
+        fn space(&self) -> Result<DiskSpace, EngineError> {
+            self.memory.space()
         }
     }
 

@@ -32,16 +32,27 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Formats and starts so many nodes.
     pub(crate) async fn start(nodes: usize, engine: EngineKind) -> Self {
+        Self::start_with(nodes, engine, |_, _| {}).await
+    }
+
+    /// The same with what `change` makes of each node's configuration, its place counted from zero.
+    pub(crate) async fn start_with(
+        nodes: usize,
+        engine: EngineKind,
+        change: impl Fn(usize, &mut NodeConfig),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let cluster = folder.path().join("cluster.toml");
         let (mut members, mut configs, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=nodes {
             let (name, data) = (format!("n{number}"), folder.path().join(format!("n{number}")));
-            let store = format_store(&data, &name).expect("a new store");
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             let listen = listener.local_addr().expect("a bound listener has an address");
+            let mut config = config(data, cluster.clone(), listen, engine);
+            change(number - 1, &mut config);
+            let store = format_store(&config.data, &name).expect("a new store");
             members.push(member(&store, listen));
-            configs.push(config(data, cluster.clone(), listen, engine));
+            configs.push(config);
             listeners.push(listener);
         }
         ClusterFile::new(ClusterId(0xc1), members).write(&cluster).expect("a cluster file");

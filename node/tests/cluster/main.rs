@@ -2,6 +2,8 @@
 
 mod changes;
 mod cluster;
+#[cfg(target_os = "linux")]
+mod space;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -103,6 +103,7 @@ pub(super) enum Refusal {
     NotReady,
     Damaged,
     Unavailable { have: u8, need: u8 },
+    DiskFull,
 }
 
 pub(super) fn request(request: &LiveRequest) -> Request<'_> {
@@ -257,6 +258,7 @@ fn refusal(refusal: LiveRefusal) -> Refusal {
         LiveRefusal::Overloaded => Refusal::Overloaded,
         LiveRefusal::NotReady => Refusal::NotReady,
         LiveRefusal::Damaged => Refusal::Damaged,
+        LiveRefusal::DiskFull => Refusal::DiskFull,
         LiveRefusal::Unavailable { have, need } => Refusal::Unavailable { have, need },
     }
 }
@@ -289,6 +291,7 @@ fn into_refusal(refusal: Refusal) -> Result<LiveRefusal, DecodeError> {
         Refusal::Overloaded => LiveRefusal::Overloaded,
         Refusal::NotReady => LiveRefusal::NotReady,
         Refusal::Damaged => LiveRefusal::Damaged,
+        Refusal::DiskFull => LiveRefusal::DiskFull,
         Refusal::Unavailable { have, need } => LiveRefusal::Unavailable { have, need },
     })
 }

@@ -115,6 +115,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
         Refusal::NotReady,
         Refusal::Damaged,
         Refusal::Unavailable { have: 1, need: 2 },
+        Refusal::DiskFull,
     ]
 }
 

@@ -1,0 +1,321 @@
+//! Free space (H2): below a reserve the shards are told to refuse clients' writes, long before a commit fails.
+//!
+//! The reserve is kept for what must not be refused: copies, hints and hand-off that peers send, views, and what the
+//! engine writes again by itself. Space is measured once a second, and by the committer before a round once
+//! [`LOOK_AFTER`] bytes were committed since: no load that the disk can take uses up the reserve between two looks.
+//! It is a measurement and no promise: where peers go on writing, a disk that stays short ends in a failed commit,
+//! which stops the process.
+
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::engine::{Batch, DiskSpace, Engine, EngineError, Entry};
+
+/// How often it is looked at all the same.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After so many committed bytes it is looked again.
+const LOOK_AFTER: u64 = 4 << 20;
+/// The reserve of a node that is told none, in bytes, unless [`SHARE`] of its disk is less. It is many times what can
+/// be under way at one moment in values of some KiB, and nothing that anybody misses on a disk for data.
+const DEFAULT_RESERVE: u64 = 256 << 20;
+/// A small disk is not all reserve: of one below 2 GiB it is an eighth.
+const SHARE: u64 = 8;
+/// Clients' writes are taken again when so much more than the reserve is free, as a share of it: a disk that stands
+/// at the reserve does not make the node change its mind with every commit.
+const MARGIN: u64 = 8;
+
+/// What watches a node's disk.
+pub(crate) struct Space {
+    engine: Arc<dyn Engine>,
+    reserve_bytes: u64,
+    /// Tells the shards whether the disk is short.
+    tell: Box<dyn Fn(bool) + Send + Sync>,
+    state: Mutex<State>,
+    /// Bytes committed since the committer last looked.
+    committed: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct State {
+    short: bool,
+    free_bytes: u64,
+    /// Whether the last measurement failed.
+    failed: bool,
+}
+
+/// What was last measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Measured {
+    pub(crate) free_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+    /// Whether clients' writes are refused.
+    pub(crate) short: bool,
+}
+
+impl Space {
+    /// Measures once. `reserve_bytes` is what was configured, if anything was.
+    ///
+    /// # Errors
+    /// When the file system does not say how much there is.
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        reserve_bytes: Option<u64>,
+        tell: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Result<Self, EngineError> {
+        let DiskSpace { free_bytes, total_bytes } = engine.space()?;
+        let reserve_bytes = reserve_bytes.unwrap_or(DEFAULT_RESERVE.min(total_bytes / SHARE));
+        let state = Mutex::new(State { short: false, free_bytes, failed: false });
+        let space =
+            Self { engine, reserve_bytes, tell: Box::new(tell), state, committed: 0.into() };
+        space.look(0);
+        Ok(space)
+    }
+
+    /// Looks for as long as it is let to.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            // On a disk that does not even answer this, commits wait too.
+            self.look(0);
+        }
+    }
+
+    /// What was last measured.
+    pub(crate) fn measured(&self) -> Measured {
+        let State { short, free_bytes, .. } = *self.lock();
+        Measured { free_bytes, reserve_bytes: self.reserve_bytes, short }
+    }
+
+    /// A commit of so many bytes is next.
+    fn before_commit(&self, bytes: u64) {
+        let committed = self.committed.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if committed >= LOOK_AFTER {
+            self.committed.store(0, Ordering::Relaxed);
+            self.look(bytes);
+        }
+    }
+
+    /// Measures, when so many bytes are about to be written, and tells the shards what has changed.
+    fn look(&self, coming: u64) {
+        let mut state = self.lock();
+        let free_bytes = match self.engine.space() {
+            Ok(space) => space.free_bytes,
+            Err(error) => {
+                if !mem::replace(&mut state.failed, true) {
+                    tracing::warn!(%error, "the free space cannot be measured; as before is assumed");
+                }
+                return;
+            }
+        };
+        (state.failed, state.free_bytes) = (false, free_bytes);
+        let reserve_bytes = self.reserve_bytes;
+        let enough = if state.short {
+            reserve_bytes.saturating_add(reserve_bytes / MARGIN)
+        } else {
+            reserve_bytes
+        };
+        let short = free_bytes.saturating_sub(coming) < enough;
+        if short == mem::replace(&mut state.short, short) {
+            return;
+        }
+        if short {
+            tracing::warn!(
+                free_bytes,
+                reserve_bytes,
+                "the disk is short of space: clients' writes are refused; reads and copies go on"
+            );
+        } else {
+            tracing::info!(free_bytes, reserve_bytes, "there is space again: writes are taken");
+        }
+        // Under the lock: two changes are told in their order.
+        (self.tell)(short);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Whoever panicked in there has changed nothing by halves.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An engine whose commits are watched.
+pub(crate) struct Watched {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) space: Arc<Space>,
+}
+
+impl Engine for Watched {
+    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.engine.read(key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        until: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, EngineError> {
+        self.engine.scan(from, until, limit)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+        self.space.before_commit(batch.bytes() as u64);
+        self.engine.commit(batch)
+    }
+
+    fn size_bytes(&self) -> Result<u64, EngineError> {
+        self.engine.size_bytes()
+    }
+
+    fn space(&self) -> Result<DiskSpace, EngineError> {
+        self.engine.space()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::MemoryEngine;
+
+    /// A disk with as much free space as a test says, or that does not say.
+    struct Disk {
+        records: MemoryEngine,
+        free_bytes: Mutex<Option<u64>>,
+        total_bytes: u64,
+    }
+
+    impl Disk {
+        fn new(total_bytes: u64, free_bytes: u64) -> Arc<Self> {
+            let free_bytes = Mutex::new(Some(free_bytes));
+            Arc::new(Self { records: MemoryEngine::new(), free_bytes, total_bytes })
+        }
+
+        fn set(&self, free_bytes: Option<u64>) {
+            *self.free_bytes.lock().expect("nobody panicked") = free_bytes;
+        }
+    }
+
+    impl Engine for Disk {
+        fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+            self.records.read(key)
+        }
+
+        fn scan(
+            &self,
+            from: &[u8],
+            until: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<Vec<Entry>, EngineError> {
+            self.records.scan(from, until, limit)
+        }
+
+        fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+            self.records.commit(batch)
+        }
+
+        fn size_bytes(&self) -> Result<u64, EngineError> {
+            self.records.size_bytes()
+        }
+
+        fn space(&self) -> Result<DiskSpace, EngineError> {
+            let free = *self.free_bytes.lock().expect("nobody panicked");
+            let free_bytes = free.ok_or_else(|| EngineError::Failed("no answer".into()))?;
+            Ok(DiskSpace { free_bytes, total_bytes: self.total_bytes })
+        }
+    }
+
+    /// A disk with so much free space, what watches it, and what it told.
+    fn watched(
+        free_bytes: u64,
+        reserve_bytes: Option<u64>,
+    ) -> (Arc<Disk>, Watched, Arc<Mutex<Vec<bool>>>) {
+        let disk = Disk::new(100 << 30, free_bytes);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hears = told.clone();
+        let tell = move |short| hears.lock().expect("nobody panicked").push(short);
+        let space = Space::new(disk.clone(), reserve_bytes, tell).expect("it can be measured");
+        (disk.clone(), Watched { engine: disk, space: Arc::new(space) }, told)
+    }
+
+    fn told(told: &Mutex<Vec<bool>>) -> Vec<bool> {
+        told.lock().expect("nobody panicked").clone()
+    }
+
+    #[test]
+    fn only_changes_are_told_and_there_must_be_more_than_the_reserve_again() {
+        let (disk, watched, heard) = watched(1_000, Some(800));
+        for (free, expected) in [
+            (800, &[][..]),
+            (799, &[true]),
+            (0, &[true]),
+            (800, &[true]),
+            (899, &[true]),
+            (900, &[true, false]),
+            (800, &[true, false]),
+            (799, &[true, false, true]),
+        ] {
+            disk.set(Some(free));
+            watched.space.look(0);
+            assert_eq!(told(&heard), expected, "{free} free");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_short_at_the_start_is_told_at_once_and_no_reserve_refuses_nothing() {
+        assert_eq!(told(&watched(799, Some(800)).2), [true]);
+        assert_eq!(told(&watched(0, Some(0)).2), []);
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_changes_nothing() {
+        let (disk, watched, heard) = watched(0, Some(800));
+        disk.set(None);
+        watched.space.look(0);
+        assert_eq!(told(&heard), [true]);
+        let now = Measured { free_bytes: 0, reserve_bytes: 800, short: true };
+        assert_eq!(watched.space.measured(), now);
+    }
+
+    #[test]
+    fn the_reserve_of_a_small_disk_is_a_share_of_it() {
+        let reserve = |total_bytes| {
+            let disk = Disk::new(total_bytes, total_bytes);
+            let space = Space::new(disk, None, |_| {}).expect("it can be measured");
+            space.measured().reserve_bytes >> 20
+        };
+        assert_eq!([64 << 20, 2 << 30, 100 << 30].map(reserve), [8, 256, 256]);
+    }
+
+    #[test]
+    fn before_much_is_written_it_is_measured_again() {
+        let (disk, watched, heard) = watched(LOOK_AFTER * 4, Some(LOOK_AFTER));
+        let commit = |bytes: u64| {
+            let mut batch = Batch::new();
+            let value = Bytes::from(vec![0; bytes as usize - 1]);
+            batch.write(Bytes::from_static(b"k"), Some(value));
+            watched.commit(batch).expect("it fits");
+        };
+        disk.set(Some(LOOK_AFTER - 1));
+        commit(LOOK_AFTER / 2);
+        assert_eq!(told(&heard), [], "too little to look");
+        commit(LOOK_AFTER / 2);
+        assert_eq!(told(&heard), [true]);
+        disk.set(Some(LOOK_AFTER * 3));
+        commit(LOOK_AFTER);
+        assert_eq!(told(&heard), [true, false], "there is enough, this one deducted");
+    }
+
+    #[test]
+    fn what_is_about_to_be_written_is_counted_as_gone() {
+        let (_, watched, heard) = watched(LOOK_AFTER * 2 - 1, Some(LOOK_AFTER));
+        let mut batch = Batch::new();
+        let value = Bytes::from(vec![0; LOOK_AFTER as usize - 1]);
+        batch.write(Bytes::from_static(b"k"), Some(value));
+        watched.commit(batch).expect("it fits");
+        assert_eq!(told(&heard), [true]);
+    }
+}
