@@ -392,6 +392,13 @@ impl Preset {
             needs: &[Witness::Changed, Witness::CaughtUp, Witness::StrictReadAfterWrite],
             is_quick: false,
         },
+        Self {
+            name: "grow-to-four",
+            why: "Three nodes join one at once, then two leave at once: nobody who owned the key at the start is left.",
+            plan: changes::grow_to_four,
+            needs: &[Witness::Changed, Witness::CaughtUp, Witness::StrictReadAfterWrite],
+            is_quick: false,
+        },
     ];
 
     /// The preset of that name.

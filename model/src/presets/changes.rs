@@ -222,3 +222,18 @@ pub(super) fn grow_and_shrink() -> Plan {
     plan.zones = vec![0, 0, 1];
     plan
 }
+
+pub(super) fn grow_to_four() -> Plan {
+    let joins = [Order::Join(1), Order::Join(2), Order::Join(3)];
+    let mut plan = Plan::new(2, 0, Kind::Register)
+        .turn(Turn::change(joins, &[]))
+        .turn(Turn::finish())
+        .turn(Turn::change([Order::Leave(0), Order::Leave(1)], &[2, 3]).after(0, 0))
+        .turn(Turn::finish())
+        .client(Script::new([strictly(What::Put, &[0])]))
+        .client(Script::new([strictly(What::Get, &[2]).after(0, 0)]));
+    (plan.strict, plan.quorums) = ((2, 1), (2, 1));
+    plan.members = 1;
+    plan.outsiders = 3;
+    plan
+}
