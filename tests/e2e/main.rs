@@ -7,4 +7,5 @@ mod cluster;
 mod command;
 mod durability;
 mod layouts;
+mod members;
 mod refusals;

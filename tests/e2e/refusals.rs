@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// What is asked, its exit code, and a word that the error must have.
-type Row<'a> = (&'a [&'a str], i32, &'a str);
+pub(crate) type Row<'a> = (&'a [&'a str], i32, &'a str);
 
-fn check(node: &str, rows: &[Row<'_>]) {
+pub(crate) fn check(node: &str, rows: &[Row<'_>]) {
     for (arguments, code, word) in rows {
         let at = [*arguments, &["--node", node]].concat();
         let (exited, said) = cartwheel(&at);
@@ -20,7 +20,7 @@ fn check(node: &str, rows: &[Row<'_>]) {
     }
 }
 
-fn json(node: &str, arguments: &[&str]) -> Value {
+pub(crate) fn json(node: &str, arguments: &[&str]) -> Value {
     let (code, said) = cartwheel(&[arguments, &["--json", "--node", node]].concat());
     assert_eq!(code, 0, "{arguments:?} said:\n{said}");
     serde_json::from_str(&said).expect("--json prints JSON")

@@ -1,0 +1,108 @@
+//! The commands that change members and buckets: plans change nothing, changes are followed until they are done, and
+//! bad input is refused with a word on what is allowed.
+
+use cartwheel_harness::ground::Ground;
+use serde_json::json;
+
+use crate::{
+    cluster::{Cluster, run},
+    command::cartwheel,
+    refusals::{Row, check, json},
+};
+
+/// Runs a command that must succeed; what it said.
+fn done(node: &str, arguments: &[&str]) -> String {
+    let (code, said) = cartwheel(&[arguments, &["--node", node]].concat());
+    assert_eq!(code, 0, "{arguments:?} said:\n{said}");
+    said
+}
+
+/// A field of a member, as `ring` shows it.
+fn seen(node: &str, name: &str, field: &str) -> serde_json::Value {
+    let ring = json(node, &["ring"]);
+    let members = ring["members"].as_array().expect("members");
+    let member = members.iter().find(|member| member["name"] == name);
+    member.unwrap_or_else(|| panic!("no {name} in {ring}"))[field].clone()
+}
+
+#[test]
+fn members_are_listed_planned_for_weighed_and_let_go() {
+    run(async {
+        let cluster = Cluster::start(4).await;
+        let node = cluster.ground.addresses()[0].to_string();
+        let names = ["n1", "n2", "n3", "n4"];
+        let list = json(&node, &["member", "list"]);
+        let nodes = list["nodes"].as_array().expect("nodes");
+        assert!(nodes.iter().all(|row| row["status"] == "up"), "{list}");
+        let mut listed: Vec<_> = nodes.iter().filter_map(|row| row["name"].as_str()).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, names);
+
+        done(&node, &["cart", "add", "ann", "milk"]);
+        let plan = json(&node, &["member", "weight", "n2", "2", "--plan"]);
+        let size = &plan["sizes"][0];
+        assert!(size["moves"].as_u64() > Some(0), "{plan}");
+        assert!(size["bytes_at_most"].as_u64() > Some(0), "{plan}");
+        assert_eq!(json(&node, &["ring"])["layout"], 1, "a plan changes nothing");
+
+        done(&node, &["member", "weight", "n2", "2"]);
+        assert_eq!(seen(&node, "n2", "weight"), 2);
+        assert!(seen(&node, "n2", "slots").as_u64() > seen(&node, "n3", "slots").as_u64());
+        done(&node, &["member", "leave", "n4"]);
+        let ring = json(&node, &["ring"]);
+        assert_eq!(ring["members"].as_array().map(Vec::len), Some(3), "{ring}");
+        assert_eq!(json(&node, &["cart", "show", "ann"])["items"][0]["sku"], "milk");
+        assert_eq!(json(&node, &["quiet", "--timeout", "60000"])["quiet"], true);
+
+        let rows: &[Row<'_>] = &[
+            (&["member", "leave", "n9"], 254, "there is no node n9; there are n1, n2, n3"),
+            (&["member", "weight", "n2", "0"], 1, "allowed is 1 to 1000000"),
+            (&["member", "weight", "n2", "heavy"], 254, "invalid digit"),
+            (&["member", "withdraw", "abc"], 254, "no wish with the id abc"),
+            (&["member", "zone", "n1", ""], 254, "zone"),
+        ];
+        check(&node, rows);
+        assert_eq!(json(&node, &["ring"])["layout"], ring["layout"], "nothing was changed");
+        cluster.ground.stop().await;
+    });
+}
+
+#[test]
+fn buckets_are_created_listed_and_set() {
+    run(async {
+        let cluster = Cluster::start(3).await;
+        let node = cluster.ground.addresses()[0].to_string();
+        done(&node, &["bucket", "create", "orders", "--kind", "cart"]);
+        done(&node, &["cart", "add", "ann", "milk", "--bucket", "orders"]);
+        done(&node, &["bucket", "set", "orders", "-r", "1", "-w", "3"]);
+        let buckets = json(&node, &["bucket", "list"]);
+        let orders = buckets.as_array().and_then(|all| all.iter().find(|b| b["name"] == "orders"));
+        let orders = orders.unwrap_or_else(|| panic!("no orders in {buckets}"));
+        assert_eq!((&orders["r"], &orders["w"]), (&json!(1), &json!(3)));
+        let rows: &[Row<'_>] = &[
+            (&["bucket", "create", "Bad Name"], 254, "1 to 64"),
+            (&["bucket", "create", "x", "--kind", "list"], 254, "register, cart"),
+            (&["bucket", "create", "x", "-n", "0"], 254, "n"),
+            (&["bucket", "create", "x", "--strict-r", "1", "--strict-w", "1"], 254, "strict"),
+            (&["bucket", "set", "nowhere", "-r", "1"], 254, "there is no bucket nowhere"),
+            (&["bucket", "set", "orders", "-w", "4"], 1, "allowed is 1 to n"),
+        ];
+        check(&node, rows);
+        let after = json(&node, &["bucket", "list"]);
+        assert_eq!(after, buckets, "nothing was changed");
+        cluster.ground.stop().await;
+    });
+}
+
+#[test]
+fn quiet_says_what_it_waits_for() {
+    run(async {
+        let cluster = Cluster::start(3).await;
+        let node = cluster.ground.addresses()[0].to_string();
+        cluster.kill(2).await;
+        let (code, said) = cartwheel(&["quiet", "--timeout", "1000", "--node", &node]);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("n3"), "it does not name n3:\n{said}");
+        cluster.ground.stop().await;
+    });
+}
