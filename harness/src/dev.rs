@@ -88,6 +88,7 @@ async fn serve(args: &DevArgs, program: &Path, folder: &Path, next: &str) -> any
         first_port: Some(args.port),
         first_http_port: Some(args.port + HTTP_OFFSET),
         options: args.node_option.clone(),
+        own_disks: false,
     };
     let Some(ground) = stop.unless(ProcessGround::start(&spec, false)).await else {
         return Ok(());

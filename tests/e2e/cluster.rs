@@ -38,6 +38,7 @@ impl Cluster {
             first_port: None,
             first_http_port: None,
             options: options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            own_disks: false,
         };
         let ground = ProcessGround::start(&spec, false).await.expect("the cluster starts");
         Self { ground, _folder: folder }

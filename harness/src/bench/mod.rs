@@ -233,6 +233,7 @@ impl Cluster {
                     first_port: None,
                     first_http_port: None,
                     options: args.node_option.clone(),
+                    own_disks: false,
                 };
                 Some(ProcessGround::start(&spec, false).await?)
             }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::drive::Plan;
 use crate::fault::FaultKind;
+use crate::ground::process::RESERVE_MIB;
 use crate::schedule::{Pace, Schedule};
 use crate::workload::{Mix, Workload};
 
@@ -19,6 +20,7 @@ use crate::workload::{Mix, Workload};
   cartwheel campaign --nodes 6 --time-limit 120 --nemesis kill,pause,partition,membership,wipe
   cartwheel campaign --nodes 5 --nemesis pause,membership,rolling-restart
   cartwheel campaign --nodes 6 --zones 3 --nemesis kill,zone,zone-destroy
+  cartwheel campaign --nodes 5 --nemesis kill,partition,disk-full      (as root)
   cartwheel campaign --workload lww-cart --nemesis none      (the control that must fail)
   cartwheel campaign --schedule store/latest/schedule.json
   cartwheel campaign --w 1 --carts 2 --node-option handoff-every-ms=20
@@ -43,8 +45,9 @@ pub struct CampaignArgs {
     #[arg(long, default_value = "cart")]
     pub workload: Workload,
     /// Which faults happen, between commas: kill, pause, partition, membership (nodes join, leave, are removed
-    /// and replaced, get other weights), wipe (disks are erased), rolling-restart, and with --zones 2 or more
-    /// zone (a whole zone is cut off or killed) and zone-destroy (its disks are erased); or none
+    /// and replaced, get other weights), wipe (disks are erased), corrupt (files are damaged), disk-full (needs root),
+    /// rolling-restart, and with --zones 2 or more zone (a whole zone is cut off or killed) and zone-destroy (its
+    /// disks are erased); or none
     #[arg(long, default_value = "kill,pause,partition", value_name = "FAULTS",
         value_parser = parse_nemesis)]
     pub nemesis: Nemesis,
@@ -208,9 +211,11 @@ impl CampaignArgs {
         if self.zones < 2 && self.nemesis.0.iter().any(|kind| kind.needs_zones()) {
             return bad("one without zone and zone-destroy, or --zones 2 or more");
         }
-        if self.may_lose() == 0 && (has(FaultKind::Wipe) || has(FaultKind::ZoneDestroy)) {
+        let loses = [FaultKind::Wipe, FaultKind::ZoneDestroy, FaultKind::Corrupt];
+        if self.may_lose() == 0 && loses.into_iter().any(has) {
             return bad(
-                "one without wipe and zone-destroy, or --w 2 or more: what is on one disk only is lost with it",
+                "one without wipe, zone-destroy and corrupt, or --w 2 or more: what is on one disk only is lost \
+                 with it",
             );
         }
         Ok(())
@@ -252,6 +257,17 @@ impl CampaignArgs {
         ];
         let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         named.chain(self.node_option.iter().cloned()).collect()
+    }
+
+    /// The same, and the reserve of free space that fits disks of the nodes' own.
+    pub fn options_on_disks(&self, own_disks: bool) -> Vec<(String, String)> {
+        let mut options = self.node_options();
+        let is_reserve =
+            |(name, _): &(String, String)| name.replace('_', "-") == "free-space-reserve-mib";
+        if own_disks && !options.iter().any(is_reserve) {
+            options.push(("free-space-reserve-mib".to_owned(), RESERVE_MIB.to_string()));
+        }
+        options
     }
 
     /// The command that does the same again.

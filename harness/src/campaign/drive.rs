@@ -51,6 +51,13 @@ pub struct Plan {
     pub schedule: Schedule,
 }
 
+impl Plan {
+    /// Whether disks are to be full, for which each node needs one of its own.
+    pub fn needs_own_disks(&self) -> bool {
+        self.schedule.faults.iter().any(|planned| planned.fault.kind() == FaultKind::DiskFull)
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct Driven {
@@ -333,7 +340,11 @@ fn nemesis_value(fault: &Fault) -> Value {
         | Fault::Join { node, .. }
         | Fault::Leave { node }
         | Fault::Remove { node, .. }
-        | Fault::Wipe { node, .. } => Value::Text(node.to_string()),
+        | Fault::Wipe { node, .. }
+        | Fault::DiskFull { node } => Value::Text(node.to_string()),
+        Fault::Corrupt { node, damage } => {
+            Value::Vector(vec![node.to_string().into(), damage.to_string().into()])
+        }
         Fault::Weight { node, weight } => {
             Value::Vector(vec![node.to_string().into(), weight.to_string().into()])
         }

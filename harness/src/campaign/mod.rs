@@ -28,7 +28,7 @@ pub use stop::Stop;
 pub use store::Folder;
 
 use crate::ground::Ground;
-use crate::ground::process::{ClusterSpec, ProcessGround};
+use crate::ground::process::{ClusterSpec, ProcessGround, make_private};
 use crate::history::Recorder;
 use crate::progress::{Progress, say};
 use crate::runtime;
@@ -68,6 +68,12 @@ pub fn run(args: &CampaignArgs, program: &Path) -> Outcome {
         Ok(plan) => plan,
         Err(error) => return failed(BAD_ARGUMENTS, error.to_string()),
     };
+    if plan.needs_own_disks()
+        && let Err(why) = make_private()
+    {
+        let why = format!("--nemesis: disk-full needs a disk of its own for each node: {why:#}");
+        return failed(BAD_ARGUMENTS, why);
+    }
     let campaign = || {
         let runtime = runtime::new()?;
         let outcome = runtime.block_on(campaign(args, &plan, program));
@@ -103,7 +109,8 @@ async fn campaign(
         logs: folder.join("nodes"),
         first_port: None,
         first_http_port: None,
-        options: args.node_options(),
+        options: args.options_on_disks(plan.needs_own_disks()),
+        own_disks: plan.needs_own_disks(),
     };
     say(&format!(
         "{} nodes, {} faults, {} for {} s, in {}",
@@ -126,6 +133,7 @@ async fn campaign(
                 let ground = ground?;
                 let driven = with_progress(&ground, plan, &recorder, &stop).await;
                 ground.stop().await;
+                ground.keep_disks().await?;
                 (driven, ground.mishaps())
             }
         };

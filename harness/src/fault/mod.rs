@@ -4,6 +4,8 @@
 //! A node stands at a *place*: a name, an address, a folder. What is at a place changes: a wiped disk is
 //! another node under the old name, and new places are taken by nodes that join.
 
+mod damage;
+mod number;
 mod shape;
 
 use std::fmt;
@@ -11,17 +13,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use damage::Damage;
+pub use number::{NodeNumber, ZoneNumber};
 pub use shape::{Connections, Shape};
-
-/// A node of the cluster by its place, counted from zero; written as its name, `n1` for the first.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct NodeNumber(pub usize);
-
-/// A zone by its number, counted from zero; written as its name, `z1` for the first.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ZoneNumber(pub usize);
 
 /// A kind of fault, as `--nemesis` names it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -43,6 +37,10 @@ pub enum FaultKind {
     Zone,
     /// See [`Fault::ZoneDestroy`].
     ZoneDestroy,
+    /// See [`Fault::DiskFull`].
+    DiskFull,
+    /// See [`Fault::Corrupt`].
+    Corrupt,
 }
 
 /// One thing done to the cluster for a while, and undone afterwards, unless it lasts.
@@ -139,6 +137,19 @@ pub enum Fault {
         /// Its nodes.
         nodes: Vec<NodeNumber>,
     },
+    /// A disk has less free space than its node keeps in reserve, and has it back at the end.
+    DiskFull {
+        /// Whose disk.
+        node: NodeNumber,
+    },
+    /// The process is killed and a data file damaged; it is started again at the end. What is on the disk then may be
+    /// mended, set aside or refused: a node that comes up as another, or not at all, is replaced.
+    Corrupt {
+        /// Whose disk.
+        node: NodeNumber,
+        /// What is done to it.
+        damage: Damage,
+    },
 }
 
 /// How a node with an empty disk becomes a member.
@@ -153,7 +164,7 @@ pub enum WayBack {
 
 impl FaultKind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Kill,
         Self::Pause,
         Self::Partition,
@@ -162,6 +173,8 @@ impl FaultKind {
         Self::RollingRestart,
         Self::Zone,
         Self::ZoneDestroy,
+        Self::DiskFull,
+        Self::Corrupt,
     ];
 
     /// Those that leave everybody a member and every disk as it is, and need no zones.
@@ -178,6 +191,8 @@ impl FaultKind {
             Self::RollingRestart => "rolling-restart",
             Self::Zone => "zone",
             Self::ZoneDestroy => "zone-destroy",
+            Self::DiskFull => "disk-full",
+            Self::Corrupt => "corrupt",
         }
     }
 
@@ -203,6 +218,8 @@ impl Fault {
             Self::RollingRestart { .. } => FaultKind::RollingRestart,
             Self::ZoneCut { .. } | Self::ZoneKill { .. } => FaultKind::Zone,
             Self::ZoneDestroy { .. } => FaultKind::ZoneDestroy,
+            Self::DiskFull { .. } => FaultKind::DiskFull,
+            Self::Corrupt { .. } => FaultKind::Corrupt,
         }
     }
 
@@ -213,14 +230,16 @@ impl Fault {
             | Self::Pause { node }
             | Self::Remove { node, .. }
             | Self::Replace { old: node, .. }
-            | Self::Wipe { node, .. } => std::slice::from_ref(node),
+            | Self::Wipe { node, .. }
+            | Self::Corrupt { node, .. } => std::slice::from_ref(node),
             Self::ZoneKill { nodes, .. } | Self::ZoneDestroy { nodes, .. } => nodes,
             Self::Partition { .. }
             | Self::Join { .. }
             | Self::Leave { .. }
             | Self::Weight { .. }
             | Self::RollingRestart { .. }
-            | Self::ZoneCut { .. } => &[],
+            | Self::ZoneCut { .. }
+            | Self::DiskFull { .. } => &[],
         }
     }
 
@@ -237,25 +256,28 @@ impl Fault {
             | Self::Partition { .. }
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
-            | Self::ZoneKill { .. } => true,
+            | Self::ZoneKill { .. }
+            | Self::DiskFull { .. } => true,
             Self::Join { .. }
             | Self::Leave { .. }
             | Self::Remove { .. }
             | Self::Replace { .. }
             | Self::Weight { .. }
             | Self::Wipe { .. }
-            | Self::ZoneDestroy { .. } => false,
+            | Self::ZoneDestroy { .. }
+            | Self::Corrupt { .. } => false,
         }
     }
 
-    /// How many disks, or zones, are lost by it as far as the promise goes: wiped ones, and those of nodes
-    /// that the cluster stops asking before they have drained.
+    /// How many disks, or zones, are lost by it as far as the promise goes: wiped ones, damaged ones, and those of
+    /// nodes that the cluster stops asking before they have drained.
     pub fn losses(&self) -> usize {
         match self {
             Self::Remove { .. }
             | Self::Replace { .. }
             | Self::Wipe { .. }
-            | Self::ZoneDestroy { .. } => 1,
+            | Self::ZoneDestroy { .. }
+            | Self::Corrupt { .. } => 1,
             Self::Kill { .. }
             | Self::Pause { .. }
             | Self::Partition { .. }
@@ -264,7 +286,8 @@ impl Fault {
             | Self::Weight { .. }
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
-            | Self::ZoneKill { .. } => 0,
+            | Self::ZoneKill { .. }
+            | Self::DiskFull { .. } => 0,
         }
     }
 
@@ -282,7 +305,9 @@ impl Fault {
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
             | Self::ZoneKill { .. }
-            | Self::ZoneDestroy { .. } => None,
+            | Self::ZoneDestroy { .. }
+            | Self::DiskFull { .. }
+            | Self::Corrupt { .. } => None,
         }
     }
 
@@ -301,7 +326,9 @@ impl Fault {
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
             | Self::ZoneKill { .. }
-            | Self::ZoneDestroy { .. } => None,
+            | Self::ZoneDestroy { .. }
+            | Self::DiskFull { .. }
+            | Self::Corrupt { .. } => None,
         }
     }
 
@@ -314,7 +341,9 @@ impl Fault {
             | Self::Remove { node, .. }
             | Self::Replace { old: node, .. }
             | Self::Weight { node, .. }
-            | Self::Wipe { node, .. } => vec![*node],
+            | Self::Wipe { node, .. }
+            | Self::DiskFull { node }
+            | Self::Corrupt { node, .. } => vec![*node],
             Self::Partition { cut, .. } | Self::ZoneCut { cut, .. } => {
                 cut.iter().flat_map(|(from, to)| [*from, *to]).collect()
             }
@@ -341,7 +370,9 @@ impl Fault {
             | Self::Wipe { .. }
             | Self::RollingRestart { .. }
             | Self::ZoneKill { .. }
-            | Self::ZoneDestroy { .. } => None,
+            | Self::ZoneDestroy { .. }
+            | Self::DiskFull { .. }
+            | Self::Corrupt { .. } => None,
         }
     }
 
@@ -361,65 +392,10 @@ impl Fault {
             Self::ZoneCut { .. } => ("start-zone-cut", "stop-zone-cut"),
             Self::ZoneKill { .. } => ("zone-kill", "zone-start"),
             Self::ZoneDestroy { .. } => ("zone-destroy", "after-zone-destroy"),
+            Self::DiskFull { .. } => ("fill-disk", "free-disk"),
+            Self::Corrupt { .. } => ("corrupt", "start-corrupted"),
         }
     }
-}
-
-impl fmt::Display for NodeNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "n{}", self.0 + 1)
-    }
-}
-
-impl From<NodeNumber> for String {
-    fn from(node: NodeNumber) -> Self {
-        node.to_string()
-    }
-}
-
-impl TryFrom<String> for NodeNumber {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        name.parse()
-    }
-}
-
-impl FromStr for NodeNumber {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        numbered('n', name)
-            .map(Self)
-            .ok_or_else(|| format!("{name} is no node: they are called n1, n2, …"))
-    }
-}
-
-impl fmt::Display for ZoneNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "z{}", self.0 + 1)
-    }
-}
-
-impl From<ZoneNumber> for String {
-    fn from(zone: ZoneNumber) -> Self {
-        zone.to_string()
-    }
-}
-
-impl TryFrom<String> for ZoneNumber {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        numbered('z', &name)
-            .map(Self)
-            .ok_or_else(|| format!("{name} is no zone: they are called z1, z2, …"))
-    }
-}
-
-/// The place of what is called by a letter and a number from 1.
-fn numbered(letter: char, name: &str) -> Option<usize> {
-    name.strip_prefix(letter)?.parse::<usize>().ok()?.checked_sub(1)
 }
 
 impl fmt::Display for FaultKind {
@@ -479,6 +455,8 @@ impl fmt::Display for Fault {
                 write!(f, "zone-destroy {zone}")?;
                 list(f, nodes)
             }
+            Self::DiskFull { node } => write!(f, "disk-full {node}"),
+            Self::Corrupt { node, damage } => write!(f, "corrupt {node} {damage}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What faults are called, and what is refused.
 
-use super::{Connections, Fault, NodeNumber, Shape, ZoneNumber};
+use super::{Connections, Damage, Fault, NodeNumber, Shape, ZoneNumber};
 
 #[test]
 fn faults_are_written_with_the_nodes_names() {
@@ -20,6 +20,13 @@ fn faults_are_written_with_the_nodes_names() {
     assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), join);
     let destroy = Fault::ZoneDestroy { zone: ZoneNumber(2), nodes: vec![NodeNumber(2)] };
     assert_eq!(destroy.to_string(), "zone-destroy z3 n3");
+    let damage = Damage::Flip { at_ppm: vec![5, 900_000], bit: 3 };
+    let corrupt = Fault::Corrupt { node: NodeNumber(0), damage };
+    assert_eq!(corrupt.to_string(), "corrupt n1 flip 2 bits");
+    let text = serde_json::to_string(&corrupt).expect("json");
+    let damage = r#"{"how":"flip","at_ppm":[5,900000],"bit":3}"#;
+    assert_eq!(text, format!(r#"{{"kind":"corrupt","node":"n1","damage":{damage}}}"#));
+    assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), corrupt);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::members::Members;
 use super::{FEWEST_MEMBERS, Pace, Planned, most_disturbed};
-use crate::fault::{Connections, Fault, FaultKind, NodeNumber, Shape, WayBack, ZoneNumber};
+use crate::fault::{Connections, Damage, Fault, FaultKind, NodeNumber, Shape, WayBack, ZoneNumber};
 use crate::rng::Rng;
 
 /// The stream of the seed that schedules are drawn from.
@@ -20,6 +20,8 @@ const LOSS_FOR_MS: u64 = 7_000;
 const AFTER_QUIET_MS: u64 = 200;
 /// By how many members a cluster grows at most.
 const MOST_GROWTH: usize = 2;
+/// How many bits of a damaged disk are flipped at most.
+const MOST_FLIPS: u64 = 32;
 /// The greatest weight that a member gets.
 const MOST_WEIGHT: u64 = 3;
 
@@ -117,6 +119,8 @@ impl<'a> Planner<'a> {
             FaultKind::RollingRestart => at(at_ms, self.maybe_rolling_restart(at_ms)?)?,
             FaultKind::Zone => at(at_ms, self.maybe_zone(at_ms)?)?,
             FaultKind::ZoneDestroy => self.maybe_zone_destroy(at_ms)?,
+            FaultKind::DiskFull => at(at_ms, self.maybe_disk_full(at_ms)?)?,
+            FaultKind::Corrupt => self.maybe_corrupt(at_ms)?,
         };
         // Mostly short, sometimes long enough for fallbacks to take over for good.
         let (shortest, longest) = match kind {
@@ -125,6 +129,9 @@ impl<'a> Planner<'a> {
             FaultKind::Partition => (300, 8_000),
             FaultKind::Membership | FaultKind::Wipe | FaultKind::ZoneDestroy => (3_000, 8_000),
             FaultKind::RollingRestart => (8_000, 15_000),
+            // Nodes look at their disks once a second.
+            FaultKind::DiskFull => (2_000, 8_000),
+            FaultKind::Corrupt => (300, 4_000),
         };
         let left = self.pace.time_limit_ms.saturating_sub(at_ms + 1);
         let for_ms = self.rng.between(shortest, longest).min(left);
@@ -187,7 +194,13 @@ impl<'a> Planner<'a> {
             return None;
         }
         let loses = |kind: &&FaultKind| {
-            matches!(kind, FaultKind::Membership | FaultKind::Wipe | FaultKind::ZoneDestroy)
+            matches!(
+                kind,
+                FaultKind::Membership
+                    | FaultKind::Wipe
+                    | FaultKind::ZoneDestroy
+                    | FaultKind::Corrupt
+            )
         };
         let takes_turns = self.pace.kinds.iter().filter(loses).count() > 1;
         if takes_turns && self.last_to_lose == Some(kind) {
@@ -302,6 +315,35 @@ impl<'a> Planner<'a> {
         let can_join = self.members.count() > FEWEST_MEMBERS && self.rng.chance(0.5);
         let way = if can_join { WayBack::Join } else { WayBack::Replace };
         Some((at_ms, Fault::Wipe { node, way }))
+    }
+
+    /// As a wiped disk, since a damaged one may be set aside.
+    fn maybe_corrupt(&mut self, at_ms: u64) -> Option<(u64, Fault)> {
+        let node = self.maybe_member(at_ms)?;
+        self.maybe_room(1, at_ms)?;
+        let at_ms = self.maybe_lose(FaultKind::Corrupt, at_ms)?;
+        self.lose(FaultKind::Corrupt, at_ms);
+        self.members.unsettle(node, at_ms);
+        let damage = if self.rng.chance(0.75) {
+            let flips = self.rng.between(1, MOST_FLIPS);
+            let at_ppm = (0..flips).map(|_| self.rng.below(1_000_000) as u32).collect();
+            Damage::Flip { at_ppm, bit: self.rng.below(8) as u8 }
+        } else {
+            Damage::Truncate { at_ppm: self.rng.below(1_000_000) as u32 }
+        };
+        Some((at_ms, Fault::Corrupt { node, damage }))
+    }
+
+    /// A member whose disk is not full. Fewer than half are at one moment: somebody is to take writes.
+    fn maybe_disk_full(&mut self, at_ms: u64) -> Option<Fault> {
+        let active = self.faults.iter().filter(|planned| is_active(planned, at_ms));
+        let fills = active.filter(|planned| planned.fault.kind() == FaultKind::DiskFull);
+        let full: Vec<NodeNumber> = fills.flat_map(|planned| planned.fault.nodes()).collect();
+        let mut members = self.members.all();
+        members.retain(|member| !full.contains(member));
+        let has_room = full.len() < most_disturbed(self.members.count());
+        let node = *self.rng.pick(&members).filter(|_| has_room)?;
+        Some(Fault::DiskFull { node })
     }
 
     fn maybe_rolling_restart(&mut self, at_ms: u64) -> Option<Fault> {

@@ -1,5 +1,7 @@
 //! What schedules are made of, and what they keep.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::{FEWEST_MEMBERS, Pace, Planned, Schedule, ScheduleError, most_disturbed};
@@ -95,6 +97,40 @@ fn where_no_disk_may_be_lost_none_is() {
     }
 }
 
+#[test]
+fn a_disk_is_full_once_at_a_time_and_fewer_than_half_are_at_one_moment() {
+    let mut together = 0;
+    for seed in 0..300 {
+        let kinds = [FaultKind::DiskFull, FaultKind::Kill].to_vec();
+        let pace = Pace { kinds, fault_every_ms: 700, ..default_pace() };
+        let schedule = Schedule::generate(seed, &pace);
+        let is_full = |planned: &&Planned| planned.fault.kind() == FaultKind::DiskFull;
+        for planned in schedule.faults.iter().filter(is_full) {
+            let at_ms = planned.at_ms;
+            let during = |p: &&Planned| p.at_ms <= at_ms && at_ms <= p.at_ms + p.for_ms;
+            let active = schedule.faults.iter().filter(is_full).filter(during);
+            let full: Vec<_> = active.flat_map(|planned| planned.fault.nodes()).collect();
+            let distinct: BTreeSet<_> = full.iter().collect();
+            assert_eq!(full.len(), distinct.len(), "seed {seed} at {at_ms} ms: {full:?}");
+            assert!(full.len() <= most_disturbed(5), "seed {seed} at {at_ms} ms: {full:?}");
+            together += usize::from(full.len() == 2);
+        }
+    }
+    assert!(together > 300, "{together}");
+}
+
+#[test]
+fn a_damaged_disk_is_a_lost_one_and_takes_turns_with_wiped_ones() {
+    for seed in 0..300 {
+        let kinds = [FaultKind::Corrupt, FaultKind::Wipe, FaultKind::Kill].to_vec();
+        let schedule = Schedule::generate(seed, &Pace { kinds, ..lasting_pace(5) });
+        let losses = schedule.faults.iter().filter(|planned| planned.fault.losses() > 0);
+        let kinds: Vec<_> = losses.map(|planned| planned.fault.kind()).collect();
+        assert!(kinds.len() > 3 && kinds.iter().zip(&kinds[1..]).all(|(a, b)| a != b), "{kinds:?}");
+        assert!(schedule.quiet_at_ms.len() + 1 >= kinds.len(), "seed {seed}");
+    }
+}
+
 /// A schedule of these faults, each of half a second.
 fn schedule_of(faults: &[(u64, Fault)], quiet_at_ms: &[u64]) -> Schedule {
     let planned = |(at_ms, fault): &(u64, Fault)| Planned {
@@ -184,7 +220,7 @@ proptest! {
         time_limit_ms in 0_u64..90_000,
         fault_every_ms in 0_u64..10_000,
         may_lose in 0_usize..3,
-        kinds in proptest::sample::subsequence(FaultKind::ALL.to_vec(), 0..=8),
+        kinds in proptest::sample::subsequence(FaultKind::ALL.to_vec(), 0..=10),
     ) {
         let pace = Pace { nodes, zones, time_limit_ms, kinds, fault_every_ms, may_lose };
         let schedule = Schedule::generate(seed, &pace);

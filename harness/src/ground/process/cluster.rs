@@ -12,6 +12,7 @@ use tokio::net::TcpSocket;
 use tokio::process::Command;
 use uuid::Uuid;
 
+use super::disks::Disk;
 use super::node::NodeProcess;
 use crate::fault::{NodeNumber, ZoneNumber};
 use crate::workload::{CART_BUCKET, LWW_BUCKET, PAPER_BUCKET};
@@ -33,6 +34,8 @@ pub struct ClusterSpec {
     pub first_http_port: Option<u16>,
     /// Further options of `serve`, without dashes, with their values.
     pub options: Vec<(String, String)>,
+    /// Whether each store lies on a [`Disk`] of its own, which can be full.
+    pub own_disks: bool,
 }
 
 /// A node that is ready to be started.
@@ -48,6 +51,8 @@ pub struct Prepared {
     pub listen: SocketAddr,
     /// Its store.
     pub data: PathBuf,
+    /// What the store lies on, if it has a disk of its own.
+    pub disk: Option<Disk>,
     /// Keeps the port: bound, but not listened on, so that nobody else is given it and the node,
     /// which may share it, can listen on it again and again.
     pub(super) reserved: Option<TcpSocket>,
@@ -115,7 +120,7 @@ impl ClusterSpec {
         let mut prepared = Vec::new();
         for number in (0..self.nodes).map(NodeNumber) {
             let zone = ZoneNumber(number.0 % zones.max(1));
-            let data = self.data.join(number.to_string());
+            let (data, disk) = self.home(number)?;
             let id = match &known {
                 Some(file) => file.members[number.0].id.clone(),
                 None => self.format(&data, number).await?,
@@ -127,7 +132,7 @@ impl ClusterSpec {
                     (address, Some(socket))
                 }
             };
-            prepared.push(Prepared { number, zone, id, listen, data, reserved });
+            prepared.push(Prepared { number, zone, id, listen, data, disk, reserved });
         }
         Ok(prepared)
     }
@@ -141,10 +146,20 @@ impl ClusterSpec {
         number: NodeNumber,
         zone: ZoneNumber,
     ) -> anyhow::Result<Prepared> {
-        let data = self.data.join(number.to_string());
+        let (data, disk) = self.home(number)?;
         let id = self.format(&data, number).await?;
         let (listen, socket) = reserve().context("no port can be had")?;
-        Ok(Prepared { number, zone, id, listen, data, reserved: Some(socket) })
+        Ok(Prepared { number, zone, id, listen, data, disk, reserved: Some(socket) })
+    }
+
+    /// Where the store of a place is to be.
+    fn home(&self, number: NodeNumber) -> anyhow::Result<(PathBuf, Option<Disk>)> {
+        let folder = self.data.join(number.to_string());
+        if !self.own_disks {
+            return Ok((folder, None));
+        }
+        let disk = Disk::mount(&folder)?;
+        Ok((disk.store(), Some(disk)))
     }
 
     /// Writes the cluster file, in which each node has the address that others dial, and gives the
@@ -348,6 +363,7 @@ mod tests {
             first_port: Some(7400),
             first_http_port: Some(7480),
             options: vec![("handoff_every_ms".to_owned(), "10".to_owned())],
+            own_disks: false,
         };
         let listen = "127.0.0.1:7400".parse().expect("an address");
         let address = "127.0.0.1:9".parse().expect("an address");
@@ -357,6 +373,7 @@ mod tests {
             id: "n3fa".to_owned(),
             listen,
             data: PathBuf::from("data/n1"),
+            disk: None,
             reserved: None,
         };
         assert_eq!(

@@ -76,6 +76,11 @@ impl ProcessGround {
                 self.rolling().insert(id, Rolling::new(nodes));
                 Ok(true)
             }
+            Fault::DiskFull { node } => self.settle_disk(*node).await,
+            Fault::Corrupt { node, damage } => {
+                self.settle(fault).await?;
+                self.damage(*node, damage).await
+            }
         }
     }
 
@@ -96,6 +101,11 @@ impl ProcessGround {
             Fault::Remove { node, returns: false } | Fault::Replace { old: node, .. } => {
                 self.give_up(*node).await
             }
+            Fault::DiskFull { node } => self.settle_disk(*node).await.map(|_| ()),
+            Fault::Corrupt { node, .. } => {
+                self.expect_a_new_node(*node).await?;
+                self.settle(&fault).await.map(|_| ())
+            }
             Fault::Join { .. }
             | Fault::Leave { .. }
             | Fault::Weight { .. }
@@ -114,7 +124,8 @@ impl ProcessGround {
         let places = self.places.lock().await;
         let serves = |node: &NodeNumber| {
             let place = places.get(node);
-            place.is_some_and(|p| p.duty == Duty::Serves && p.process.is_up()) && is_member(node)
+            let is_sound = |p: &Place| p.duty == Duty::Serves && p.process.is_up() && !p.damaged;
+            place.is_some_and(is_sound) && is_member(node)
         };
         match fault {
             Fault::Kill { node } | Fault::Pause { node } => {
@@ -123,7 +134,13 @@ impl ProcessGround {
             Fault::Leave { node } | Fault::Remove { node, .. } => can_shrink && serves(node),
             Fault::Replace { old: node, .. }
             | Fault::Weight { node, .. }
-            | Fault::Wipe { node, .. } => serves(node),
+            | Fault::Wipe { node, .. }
+            | Fault::Corrupt { node, .. } => serves(node),
+            Fault::DiskFull { node } => {
+                let is_full = self.active().values().any(|other| other == fault);
+                let place = places.get(node).filter(|place| place.is_in_use());
+                !is_full && place.is_some_and(|place| place.disk.is_some())
+            }
             Fault::ZoneDestroy { nodes, .. } => nodes.iter().all(serves),
             Fault::ZoneKill { nodes, .. } => nodes.iter().any(serves),
             Fault::Partition { .. }
@@ -158,10 +175,10 @@ impl ProcessGround {
         if !place.is_in_use() {
             return Ok(false);
         }
-        let node = &mut place.process;
         let mut changed = false;
-        if let Some(mishap) = node.maybe_mishap()? {
-            self.note(mishap);
+        let has_ended = self.maybe_mishap(place)?.is_some();
+        let node = &mut place.process;
+        if has_ended {
             if !down {
                 node.start()?;
             }
@@ -183,14 +200,23 @@ impl ProcessGround {
     async fn kill(&self, node: NodeNumber) -> anyhow::Result<()> {
         let mut places = self.places.lock().await;
         let Some(place) = places.get_mut(&node) else { return Ok(()) };
-        if let Some(mishap) = place.process.maybe_mishap()? {
-            self.note(mishap);
-        }
+        self.maybe_mishap(place)?;
         place.process.kill().await
     }
 
+    /// Makes a disk full or not, as the active faults say.
+    async fn settle_disk(&self, number: NodeNumber) -> anyhow::Result<bool> {
+        let full = self.active().values().any(|fault| *fault == Fault::DiskFull { node: number });
+        let places = self.places.lock().await;
+        let Some(disk) = places.get(&number).and_then(|place| place.disk.as_ref()) else {
+            return Ok(false);
+        };
+        disk.set_full(full)?;
+        Ok(true)
+    }
+
     /// Kills a node, erases its disk and starts another in its place.
-    async fn wipe(&self, number: NodeNumber, way: WayBack) -> anyhow::Result<()> {
+    pub(super) async fn wipe(&self, number: NodeNumber, way: WayBack) -> anyhow::Result<()> {
         let old = self.member(number)?;
         self.kill(number).await?;
         let seeds = self.seeds(number).await;
@@ -200,10 +226,11 @@ impl ProcessGround {
         let id = self.spec.format(&place.data, number).await?;
         self.roster.maybe_move_in(number, &id).context("a store without an id")?;
         let (zone, listen, data) = (place.zone, place.listen, place.data.clone());
-        let node = Prepared { number, zone, id, listen, data, reserved: None };
+        let node = Prepared { number, zone, id, listen, data, disk: None, reserved: None };
         let origin = Origin::Seeds { addresses: &seeds, joins: way == WayBack::Join };
         place.process = self.spec.process(&node, place.address, origin);
         place.process.start()?;
+        place.damaged = false;
         drop(places);
         match way {
             WayBack::Replace => self.replace(old, number).await?,
@@ -219,7 +246,7 @@ impl ProcessGround {
     }
 
     /// Wishes that the node at a place takes another's seats.
-    async fn replace(&self, old: u64, new: NodeNumber) -> anyhow::Result<()> {
+    pub(super) async fn replace(&self, old: u64, new: NodeNumber) -> anyhow::Result<()> {
         let seat = self.seat(new).await?;
         let mut changes = self.changes();
         changes.begin(Wish::Replace { old, new: seat }, Some("replaces-completed"));
@@ -267,7 +294,7 @@ impl ProcessGround {
     }
 
     /// Members that a fresh node asks, itself not among them.
-    async fn seeds(&self, fresh: NodeNumber) -> Vec<SocketAddr> {
+    pub(super) async fn seeds(&self, fresh: NodeNumber) -> Vec<SocketAddr> {
         let members = self.roster.members();
         let places = self.places.lock().await;
         let others = members.iter().filter(|member| **member != fresh);
@@ -293,7 +320,7 @@ impl ProcessGround {
         }
     }
 
-    fn member(&self, number: NodeNumber) -> anyhow::Result<u64> {
+    pub(super) fn member(&self, number: NodeNumber) -> anyhow::Result<u64> {
         self.roster.node(number).with_context(|| format!("nobody is at {number}"))
     }
 }

@@ -6,6 +6,8 @@
 mod changes;
 mod cluster;
 mod connection;
+mod damaged;
+mod disks;
 mod faults;
 mod node;
 mod place;
@@ -27,6 +29,7 @@ use tokio::sync::Mutex as AsyncMutex;
 pub use changes::Changes;
 pub use cluster::{ClusterSpec, Origin, Prepared};
 pub use connection::Connection;
+pub use disks::{Disk, RESERVE_MIB, make_private};
 pub use node::NodeProcess;
 pub use place::{Duty, Place};
 pub use rolling::Rolling;
@@ -145,6 +148,15 @@ impl ProcessGround {
         }
     }
 
+    /// Leaves what is on the nodes' own disks in their folders. To be called when they have ended.
+    ///
+    /// # Errors
+    /// One cannot be unmounted, or not be copied.
+    pub async fn keep_disks(&self) -> anyhow::Result<()> {
+        let mut places = self.places.lock().await;
+        places.values_mut().filter_map(|place| place.disk.take()).try_for_each(Disk::keep)
+    }
+
     fn active(&self) -> MutexGuard<'_, BTreeMap<usize, Fault>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,6 +172,13 @@ impl ProcessGround {
     fn note(&self, mishap: String) {
         tracing::warn!("{mishap}");
         self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).push(mishap);
+    }
+
+    /// If the process at a place has ended by itself: how, which is noted. With a damaged store it may.
+    fn maybe_mishap(&self, place: &mut Place) -> anyhow::Result<Option<String>> {
+        let mishap = place.process.maybe_mishap()?.filter(|_| !place.damaged);
+        mishap.iter().for_each(|mishap| self.note(mishap.clone()));
+        Ok(mishap)
     }
 
     /// Whether a node answers and, if it is a member, is connected to all others; if not, why.
@@ -194,8 +213,7 @@ impl ProcessGround {
                 let Some(place) = places.get_mut(&node).filter(|place| place.is_in_use()) else {
                     return Ok(());
                 };
-                if let Some(mishap) = place.process.maybe_mishap()? {
-                    self.note(mishap.clone());
+                if let Some(mishap) = self.maybe_mishap(place)? {
                     bail!("{mishap}");
                 }
                 place.address
@@ -236,6 +254,7 @@ impl Ground for ProcessGround {
 
     async fn tend(&self) -> anyhow::Result<()> {
         self.tend_rolling().await?;
+        self.tend_damaged().await?;
         self.tend_members().await
     }
 

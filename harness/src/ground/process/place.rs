@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::net::TcpSocket;
 
 use super::cluster::Prepared;
+use super::disks::Disk;
 use super::node::NodeProcess;
 use crate::fault::{NodeNumber, ZoneNumber};
 use crate::proxy::Proxy;
@@ -21,8 +22,12 @@ pub struct Place {
     pub listen: SocketAddr,
     /// Where others reach it.
     pub address: SocketAddr,
-    /// Its disk.
+    /// Its store.
     pub data: PathBuf,
+    /// What the store lies on, if that can be full.
+    pub disk: Option<Disk>,
+    /// Whether its store was damaged and nobody has seen yet what became of the node.
+    pub damaged: bool,
     /// What runs there, or does not.
     pub process: NodeProcess,
     /// What its node is there for.
@@ -53,6 +58,8 @@ impl Place {
             listen: node.listen,
             address: proxy.as_ref().map_or(node.listen, Proxy::address),
             data: node.data,
+            disk: node.disk,
+            damaged: false,
             process,
             duty: Duty::Serves,
             _proxy: proxy,

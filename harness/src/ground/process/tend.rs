@@ -56,6 +56,9 @@ impl ProcessGround {
         if !place.process.is_up() || place.process.is_paused() {
             return Ok(false);
         }
+        if place.damaged {
+            return Ok(false);
+        }
         if let Some(mishap) = place.process.stop(STOP_WITHIN).await? {
             self.note(mishap);
         }
@@ -114,12 +117,15 @@ impl ProcessGround {
         join_all(asking).await.into_iter().flatten().collect()
     }
 
-    /// The changes of the members that are not completed, in sentences.
+    /// The changes of the members that are not completed, in sentences, and the nodes of which nobody knows yet what a
+    /// damaged store made of them.
     pub async fn moving(&self) -> Vec<String> {
         let mut moves = self.changes().waits_for();
         let places = self.places.lock().await;
         let drains = places.values().filter(|place| place.duty == Duty::Drains);
         moves.extend(drains.map(|place| format!("{} has not drained", place.number)));
+        let damaged = places.values().filter(|place| place.damaged && place.is_in_use());
+        moves.extend(damaged.map(|place| format!("{} has a damaged store", place.number)));
         moves
     }
 
