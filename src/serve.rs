@@ -36,6 +36,7 @@ const FLAGS: &[(&str, &str)] = &[
         "Refuse clients' writes while less is free on the disk; 256, or an eighth of a small disk",
     ),
     ("fallback_after_ms", "How long an owner may be silent before a fallback is asked"),
+    ("fallbacks", "Whether fallbacks stand in for owners, on or off; off is for campaigns"),
     ("max_timeout_ms", "The longest that any request may take"),
     ("gossip_every_ms", "How often the node gossips"),
     ("suspect_after", "After how many periods of gossip without a heartbeat a node is suspected"),
@@ -124,6 +125,11 @@ const SWITCHES: [&str; 2] = ["join", "die_with_parent"];
 
 /// A whole number is a number, anything else text, and so are names; the configuration judges both.
 fn toml_value(field: &str, value: &str) -> toml::Value {
+    match (field, value) {
+        ("fallbacks", "on") => return true.into(),
+        ("fallbacks", "off") => return false.into(),
+        (_, _) => {}
+    }
     match value.parse::<i64>() {
         Ok(number) if !["name", "zone"].contains(&field) => number.into(),
         Ok(_) | Err(_) => value.into(),

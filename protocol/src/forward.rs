@@ -87,6 +87,11 @@ impl Forwards {
                 let operation = &request.operation;
                 let twice = operation.is_repeatable() && !operation.is_read();
                 let client = if twice { client.unsure(need) } else { client };
+                if !env.config.fallbacks && !operation.is_read() {
+                    // Only an owner may carry it out: the client finds another.
+                    client.reply(env, &key, response);
+                    return None;
+                }
                 Some(TakenBack { id, client, request })
             }
             Response::Found { .. }
@@ -107,8 +112,12 @@ impl Forwards {
     ) -> Option<TakenBack> {
         let forwarded = self.0.get(&id)?;
         env.silent(forwarded.to);
-        let repeatable = forwarded.request.operation.is_repeatable();
-        if !repeatable && env.keeps(Mutant::RecoordinateOnForward) {
+        let operation = &forwarded.request.operation;
+        if !operation.is_repeatable() && env.keeps(Mutant::RecoordinateOnForward) {
+            return None;
+        }
+        if !env.config.fallbacks && !operation.is_read() {
+            // It would only be refused here: the owner may still answer.
             return None;
         }
         let Forwarded { client, request, need, .. } = self.0.remove(&id)?;

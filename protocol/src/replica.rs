@@ -277,7 +277,11 @@ impl Parts<'_> {
             }
         }
         let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
-        match trusted.filter(|_| may_forward && !here) {
+        // Whether nobody but an owner may coordinate this. Then one is asked whatever is suspected.
+        let is_owners = !env.config.fallbacks && !request.operation.is_read() && !here;
+        let asked = trusted.or_else(|| owners.first().copied().filter(|_| is_owners));
+        match asked.filter(|_| may_forward && !here) {
+            None if is_owners => refuse(env, Refusal::NotReady),
             None if !is_member && !here => refuse(env, Refusal::NotReady),
             // Passing a request on stores nothing here, so that goes on. What peers send is never refused:
             // somebody has acknowledged it, or is about to (H2).

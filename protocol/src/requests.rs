@@ -403,7 +403,7 @@ fn ask_fallback_to_hold<S: Storage>(
         candidates().filter(|_| bucket.spread == Spread::Zone).filter(is_near).find(is_trusted);
     let trusted = near.or_else(|| candidates().find(is_trusted));
     let any = candidates().next().filter(|_| !unsuspected_only);
-    if put.is_strict() {
+    if put.is_strict() || !env.config.fallbacks {
         return false;
     }
     let Some(node) = trusted.or(any) else { return false };
@@ -425,7 +425,7 @@ fn ask_fallback_to_read<S: Storage>(
     bucket: &Bucket,
     unsuspected_only: bool,
 ) -> bool {
-    if !get.asks_fallbacks(env.config.rules) {
+    if !get.asks_fallbacks(env.config.rules) || !env.config.fallbacks {
         return false;
     }
     let free = |node: &NodeId| !get.fallbacks().contains(node);

@@ -149,6 +149,10 @@ pub struct Config {
     pub cluster: ClusterId,
     /// How long an owner may be silent before a fallback is asked, in milliseconds.
     pub fallback_after_ms: u32,
+    /// Whether fallbacks stand in for owners. Without them only owners fill slots and coordinate writes, nobody is
+    /// owed what it missed, and a write fails where too few owners answer: for campaigns in which nothing but
+    /// repair may bring the owners together.
+    pub fallbacks: bool,
     /// The longest that any request may take, in milliseconds; a longer timeout is cut to this.
     pub max_timeout_ms: u32,
     /// How long a replica waits between two passes over its hints, in milliseconds.
@@ -175,6 +179,7 @@ impl Config {
         Self {
             cluster,
             fallback_after_ms: 50,
+            fallbacks: true,
             max_timeout_ms: 10_000,
             handoff_every_ms: 500,
             handoff_page: 64,

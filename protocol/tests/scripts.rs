@@ -10,7 +10,7 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N]` | starts all nodes |
+//! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N] [fallbacks=off]` | starts all nodes |
 //! | `get`, `local`, `put`, `delete`, `add`, `cancel`, `change` | a client's request, see [`Ask`] |
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
@@ -135,6 +135,9 @@ impl Runner {
             ask::number(args, "pending")?.unwrap_or(setup.config.max_pending);
         setup.config.max_replied =
             ask::number(args, "replied")?.unwrap_or(setup.config.max_replied);
+        if args.take_key("fallbacks").is_some_and(|fallbacks| fallbacks == "off") {
+            setup.config.fallbacks = false;
+        }
         if let Some(zones) = args.take_key("zones") {
             setup.zones = zones.split(' ').map(str::to_owned).collect();
         }

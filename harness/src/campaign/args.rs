@@ -111,6 +111,9 @@ pub struct CampaignArgs {
     /// How often a node hands over hints, in milliseconds
     #[arg(long, value_name = "MS")]
     pub handoff_every_ms: Option<u32>,
+    /// Whether fallbacks stand in for owners, on or off [default: on]
+    #[arg(long, value_name = "ON_OR_OFF", value_parser = ["on", "off"])]
+    pub fallbacks: Option<String>,
     /// Any other option of `serve`, as NAME=VALUE; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = crate::options::parse)]
     pub node_option: Vec<(String, String)>,
@@ -254,6 +257,7 @@ impl CampaignArgs {
             ("mutant", self.mutant.clone()),
             ("fallback-after-ms", self.fallback_after_ms.map(|ms| ms.to_string())),
             ("handoff-every-ms", self.handoff_every_ms.map(|ms| ms.to_string())),
+            ("fallbacks", self.fallbacks.clone()),
         ];
         let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         named.chain(self.node_option.iter().cloned()).collect()
@@ -303,7 +307,9 @@ impl CampaignArgs {
         });
         let options = self.node_options();
         options.iter().for_each(|(name, value)| match name.as_str() {
-            "mutant" | "fallback-after-ms" | "handoff-every-ms" => flag(name, value.clone()),
+            "mutant" | "fallback-after-ms" | "handoff-every-ms" | "fallbacks" => {
+                flag(name, value.clone())
+            }
             _ => flag("node-option", format!("{name}={value}")),
         });
         words.join(" ")
@@ -371,7 +377,7 @@ mod tests {
     #[test]
     fn the_command_that_repeats_a_run_says_the_same() {
         let args = parse(
-            "--nodes 3 --zones 3 --w 1 --mutant expire-hints --node-option shards=1 --carts 2",
+            "--nodes 3 --zones 3 --w 1 --mutant expire-hints --fallbacks off --node-option shards=1 --carts 2",
         )
         .expect("good arguments");
         let command = args.command(9);

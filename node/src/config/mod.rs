@@ -64,6 +64,9 @@ pub struct NodeConfig {
     pub free_space_reserve_mib: Option<u64>,
     /// How long an owner may be silent before a fallback is asked, in milliseconds: 1 to 60,000.
     pub fallback_after_ms: u32,
+    /// Whether fallbacks stand in for owners that are suspected or silent. Without them a write fails where too few
+    /// owners answer, and nobody is owed what it missed: for campaigns.
+    pub fallbacks: bool,
     /// The longest that any request may take, in milliseconds: 1 to 600,000.
     pub max_timeout_ms: u32,
     /// How often the node gossips, in milliseconds: 10 to 60,000.
@@ -189,6 +192,7 @@ impl Default for NodeConfig {
             cache_mib: 128,
             free_space_reserve_mib: None,
             fallback_after_ms: core.fallback_after_ms,
+            fallbacks: core.fallbacks,
             max_timeout_ms: core.max_timeout_ms,
             gossip_every_ms: 1_000,
             suspect_after: 10,
@@ -271,6 +275,7 @@ impl NodeConfig {
             "cache_mib",
             "free_space_reserve_mib",
             "fallback_after_ms",
+            "fallbacks",
             "max_timeout_ms",
             "gossip_every_ms",
             "suspect_after",
@@ -387,6 +392,7 @@ impl NodeConfig {
         Ok(CoreConfig {
             cluster,
             fallback_after_ms: self.fallback_after_ms,
+            fallbacks: self.fallbacks,
             max_timeout_ms: self.max_timeout_ms,
             handoff_every_ms: self.handoff_every_ms,
             handoff_page: self.handoff_page,
