@@ -7,7 +7,7 @@
 use std::{fmt, sync::Arc};
 
 use cartwheel_protocol::{
-    Fact, Input,
+    Compared, Fact, Input,
     id::{NodeId, Zone},
     layout::{Command, Layout, Member},
     membership::{Decree, Progress, Staged, Wish, may_finish, outcome, who_must_catch_up},
@@ -279,8 +279,15 @@ impl World {
                 let host = self.hosts[at].make_mut();
                 host.drained = host.drained.max(Some(view));
             }
+            Fact::Compared { outcome: Compared::Differed(keys), .. } if keys > 0 => {
+                observer.note(Witness::TreesMended);
+            }
             // Suspicion, asking for a view and raising one are actions of their own here.
-            Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) | Fact::Damaged(_) => {}
+            Fact::Answered(_)
+            | Fact::Silent(_)
+            | Fact::Newer(_)
+            | Fact::Damaged(_)
+            | Fact::Compared { .. } => {}
         }
     }
 }

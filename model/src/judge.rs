@@ -12,12 +12,14 @@ use crate::{
     action::Action,
     client::Op,
     ghost::{Fact, Status, id_of},
+    host::Host,
     property::Property,
     witness::{Observer, Witness},
     world::World,
 };
 
-/// How often hints may have to be handed on: a copy goes from a node to an owner, and no further.
+/// How often hints may have to be handed on: a copy goes from a node to an owner, and no further. So often each owner
+/// compares its tree, in turn with each of two others.
 const ROUNDS: usize = 3;
 
 impl World {
@@ -37,6 +39,7 @@ impl World {
                 | Property::CancelledStaysCancelled
                 | Property::OneReplyPerRequest => when_quiet(),
                 Property::HintsCanEnd => !self.hints_can_end(),
+                Property::OwnersCanMend => !self.owners_can_mend(),
                 Property::NothingFromNowhere
                 | Property::DotNamesOneValue
                 | Property::AddShownOnce
@@ -57,53 +60,83 @@ impl World {
         asked.all(|(op, need)| self.holders(op, |_| true) >= need)
     }
 
-    /// Whether hand-off would end, if from here on nothing else happened. Hints wait for whom is lost or damaged, and for who is
-    /// behind: there nothing is asked.
+    /// Whether hand-off would end, if from here on nothing else happened but that owners compare their trees. Hints wait for whom is lost or
+    /// damaged, and for who is behind: there nothing is asked.
     fn hints_can_end(&self) -> bool {
         let owes = |world: &Self| (0..world.hosts.len()).any(|at| world.holds_a_hint(at));
-        let is_whole = |host: &crate::host::Host| {
-            !host.out && host.disk.durable().all(|(_, cell)| cell.record().is_some())
-        };
-        if !owes(self) || !self.is_at_rest() || !self.hosts().all(is_whole) {
-            return true;
-        }
-        let mut world = self.clone();
-        for _ in 0..ROUNDS {
-            world.hand_all_off();
-        }
-        !owes(&world)
+        let may_owe = owes(self) || self.setup.has_trees();
+        !may_owe || !self.is_at_rest() || !self.is_whole() || !owes(&self.after_background())
     }
 
-    /// Every node makes a pass over its hints, and all that follows is done.
-    fn hand_all_off(&mut self) {
+    /// Whether owners would become equal, if from here on nothing else happened but hand-off and that they compare their trees. Who
+    /// suspects another does not compare with it: there nothing is asked.
+    fn owners_can_mend(&self) -> bool {
+        let trusts = |host: &Host| host.suspects == 0;
+        let asked = self.setup.has_trees() && self.is_at_rest() && self.is_whole();
+        !asked || !self.hosts().all(trusts) || self.after_background().owners_are_equal()
+    }
+
+    /// Whether no disk and no record is lost.
+    fn is_whole(&self) -> bool {
+        let is_sound =
+            |host: &Host| !host.out && host.disk.durable().all(|(_, cell)| cell.record().is_some());
+        self.hosts().all(is_sound)
+    }
+
+    /// What the background work leads to when it goes on alone.
+    fn after_background(&self) -> Self {
+        let mut world = self.clone();
+        for _ in 0..ROUNDS {
+            world.run_all(Timer::Handoff);
+            // Last, so that what it leaves with others than owners is seen.
+            world.run_all(Timer::AntiEntropy);
+        }
+        world
+    }
+
+    /// The timer runs out at every node where it is set, and all that follows is done.
+    fn run_all(&mut self, timer: Timer) {
         for at in 0..self.hosts.len() {
-            if self.hosts[at].make_mut().timers.remove(&Timer::Handoff) {
-                self.step(at, Input::Timeout(Timer::Handoff), &mut ());
+            if self.hosts[at].make_mut().timers.remove(&timer) {
+                self.step(at, Input::Timeout(timer), &mut ());
             }
         }
-        let may_run = |action: &Action| matches!(action, Action::Deliver(_) | Action::Sync(_));
+        let may_run = |action: &Action| {
+            matches!(action, Action::Deliver(_) | Action::Sync(_) | Action::Fire(_, Timer::Trees))
+        };
         while let Some(action) = self.enabled().into_iter().find(may_run) {
             self.apply(action, &mut ());
         }
+    }
+
+    /// What an owner holds of each key; nothing stored is as good as an empty object.
+    fn owners_hold(&self, key: &RecordKey) -> impl Iterator<Item = Object> {
+        let newest = self.newest();
+        let hosts = self.hosts().enumerate();
+        let owners = hosts.filter(|(at, host)| self.setup.owns_in(*at, newest) && !host.out);
+        owners.map(|(_, host)| {
+            let record = host.disk.durable_cell(key).and_then(|cell| cell.record());
+            record.map(|record| record.object.clone()).unwrap_or_default()
+        })
+    }
+
+    fn owners_are_equal(&self) -> bool {
+        self.setup.keys.iter().all(|key| {
+            let mut copies = self.owners_hold(key);
+            let first = copies.next();
+            copies.all(|copy| Some(copy) == first)
+        })
     }
 
     fn violated_when_quiet(&self) -> Option<Property> {
         if self.clients.iter().any(|client| !client.attempts.is_empty()) {
             return Some(Property::OneReplyPerRequest);
         }
-        let newest = self.newest();
-        let hosts = || self.hosts.iter().enumerate();
-        let owners = || hosts().filter(|(at, host)| self.setup.owns_in(*at, newest) && !host.out);
+        if !self.owners_are_equal() {
+            return Some(Property::OwnersAreEqualWhenQuiet);
+        }
         for key in &self.setup.keys {
-            let object = |host: &crate::host::Host| {
-                let record = host.disk.durable_cell(key).and_then(|cell| cell.record());
-                record.map(|record| record.object.clone())
-            };
-            let mut copies = owners().map(|(_, host)| object(host).unwrap_or_default());
-            let first = copies.next()?;
-            if copies.any(|copy| copy != first) {
-                return Some(Property::OwnersAreEqualWhenQuiet);
-            }
+            let first = self.owners_hold(key).next()?;
             let named = |(_, fact): &(Op, &Fact)| {
                 fact.status == Status::Acknowledged
                     && first.additions().iter().any(|a| self.is_back(fact, a.add_id))

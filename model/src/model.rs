@@ -104,6 +104,7 @@ impl Model for WorldModel {
             holds::<9>,
             holds::<10>,
             holds::<11>,
+            holds::<12>,
         ];
         let named = Property::ALL.iter().zip(conditions);
         named.map(|(property, holds)| Always::always(property.name(), holds)).collect()

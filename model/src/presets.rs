@@ -216,6 +216,20 @@ impl Preset {
             is_quick: true,
         },
         Self {
+            name: "anti-entropy",
+            why: "Two owners write apart and one crashes: they compare trees, built anew after the crash, and become equal.",
+            plan: plans::anti_entropy,
+            needs: &[Witness::TreesMended, Witness::CrashLost, Witness::Restarted, Witness::Quiet],
+            is_quick: true,
+        },
+        Self {
+            name: "anti-entropy-fallback",
+            why: "Owners compare trees while a fallback holds a hint: it is handed over, and no owner takes it for an owner's copy.",
+            plan: plans::anti_entropy_fallback,
+            needs: &[Witness::TreesMended, Witness::FallbackCounted, Witness::HintDelivered],
+            is_quick: true,
+        },
+        Self {
             name: "delete",
             why: "A value is deleted while another is written beside it: only what was seen goes.",
             plan: plans::delete,

@@ -26,6 +26,8 @@ pub enum Property {
     OwnersAreEqualWhenQuiet,
     /// At rest every hint can be handed over, so that in the end nobody owes anybody anything.
     HintsCanEnd,
+    /// At rest owners that compare their trees become equal.
+    OwnersCanMend,
     /// No record, reply or table outgrows its limit.
     LimitsHold,
     /// A request with another key's context is refused.
@@ -36,7 +38,7 @@ pub enum Property {
 
 impl Property {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AcknowledgedIsDurable,
         Self::NothingFromNowhere,
         Self::DotNamesOneValue,
@@ -46,6 +48,7 @@ impl Property {
         Self::StrictReadsSeeStrictWrites,
         Self::OwnersAreEqualWhenQuiet,
         Self::HintsCanEnd,
+        Self::OwnersCanMend,
         Self::LimitsHold,
         Self::ForeignContextsAreRefused,
         Self::OneReplyPerRequest,
@@ -63,6 +66,7 @@ impl Property {
             Self::StrictReadsSeeStrictWrites => "strict reads see strict writes",
             Self::OwnersAreEqualWhenQuiet => "when quiet, owners are equal",
             Self::HintsCanEnd => "hints can end",
+            Self::OwnersCanMend => "owners can become equal",
             Self::LimitsHold => "limits hold",
             Self::ForeignContextsAreRefused => "foreign contexts are refused",
             Self::OneReplyPerRequest => "one reply per request",

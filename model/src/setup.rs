@@ -47,6 +47,8 @@ pub struct Plan {
     pub keys: u8,
     /// How many requests a node takes at once.
     pub max_pending: usize,
+    /// Owners keep trees and compare them.
+    pub trees: bool,
     /// Disks take their time even when no crash can happen any more.
     pub slow_disks: bool,
     /// What each client does.
@@ -111,6 +113,8 @@ pub enum Budget {
     Handoff,
     /// A node asks again for pages that did not come.
     CatchUp,
+    /// An owner compares its tree with another's, or goes on with that.
+    AntiEntropy,
 }
 
 /// How often each kind of event may still happen.
@@ -119,7 +123,7 @@ pub struct Budgets([u8; Budget::ALL.len()]);
 
 impl Budget {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Crash,
         Self::Wipe,
         Self::Damage,
@@ -130,6 +134,7 @@ impl Budget {
         Self::Silence,
         Self::Handoff,
         Self::CatchUp,
+        Self::AntiEntropy,
     ];
 
     /// Its name in `--set` and in replay files.
@@ -145,6 +150,7 @@ impl Budget {
             Self::Silence => "silence",
             Self::Handoff => "handoff",
             Self::CatchUp => "catch-up",
+            Self::AntiEntropy => "anti-entropy",
         }
     }
 }
@@ -219,6 +225,7 @@ impl Plan {
             cancelled_bound: Bucket::CANCELLED_BOUND,
             keys: 1,
             max_pending: 16,
+            trees: false,
             slow_disks: false,
             clients: Vec::new(),
             budgets: Budgets::default(),
@@ -275,6 +282,11 @@ impl Setup {
         let keys = keys.map(|key| view.place(Key::new(name.clone(), key.as_bytes()))).collect();
         let mut config = Config::new(CLUSTER);
         config.max_pending = plan.max_pending;
+        // Time does not pass here: it is only said whether there are exchanges, and that no partition is scanned in its turn.
+        config.anti_entropy_every_ms = u32::from(plan.trees);
+        config.tree_rescan_every_ms = 0;
+        config.tree_depth = 1;
+        config.tree_page = 2;
         config.rules = rules;
         Self {
             musts: musts(&views),
@@ -292,6 +304,11 @@ impl Setup {
             crashing: plan.crashing.clone(),
             losing: plan.losing.clone(),
         }
+    }
+
+    /// Whether owners keep trees.
+    pub(crate) fn has_trees(&self) -> bool {
+        self.config.anti_entropy_every_ms > 0
     }
 
     /// The zone of a node, by its number.

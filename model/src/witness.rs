@@ -56,6 +56,8 @@ pub enum Witness {
     SlotsAll,
     /// Every owner answered a read after something was lost.
     Mended,
+    /// Owners compared their trees and mended what differed.
+    TreesMended,
     /// An owner caught up that had to.
     CaughtUp,
     /// A change of the layout came to its end.
@@ -76,7 +78,7 @@ pub enum Witness {
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -100,6 +102,7 @@ impl Witness {
         Self::Unavailable,
         Self::SlotsAll,
         Self::Mended,
+        Self::TreesMended,
         Self::CaughtUp,
         Self::Changed,
         Self::Amended,
@@ -136,6 +139,7 @@ impl Witness {
             Self::Unavailable => "an outcome is unknown",
             Self::SlotsAll => "all slots are filled at the reply",
             Self::Mended => "a read of every owner follows a loss",
+            Self::TreesMended => "owners compare trees and mend a difference",
             Self::CaughtUp => "a new owner has caught up",
             Self::Changed => "a change is finished",
             Self::Amended => "a change is amended",

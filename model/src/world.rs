@@ -122,6 +122,8 @@ impl World {
                     Timer::Deadline(_) => self.left(Budget::Deadline) > 0,
                     Timer::CatchUp => self.left(Budget::CatchUp) > 0,
                     Timer::Handoff => self.left(Budget::Handoff) > 0 && self.may_hand_off(at),
+                    Timer::AntiEntropy => self.left(Budget::AntiEntropy) > 0,
+                    Timer::Trees => true,
                 };
                 if may_fire {
                     actions.push(Action::Fire(at as u8, *timer));
@@ -250,6 +252,9 @@ impl World {
             Timer::Deadline(_) => self.spend(Budget::Deadline),
             Timer::Handoff => self.spend(Budget::Handoff),
             Timer::CatchUp => self.spend(Budget::CatchUp),
+            Timer::AntiEntropy => self.spend(Budget::AntiEntropy),
+            // It is set until the trees are whole, and no longer.
+            Timer::Trees => {}
         }
         assert!(self.hosts[at].make_mut().timers.remove(&timer), "{timer} is not set");
         self.step(at, Input::Timeout(timer), observer);
@@ -390,17 +395,32 @@ impl World {
         })
     }
 
-    /// Whether nothing is under way or owed, and nothing was lost since every owner answered one read.
+    /// Whether nothing is under way or owed and no tree differs; where there are no trees, nothing was lost since every owner
+    /// answered one read.
     pub fn is_quiet(&self) -> bool {
         let is_whole =
             |host: &Host| host.out || host.disk.durable().all(|(_, cell)| cell.record().is_some());
         let newest = self.newest();
-        !self.ghost.stirred
+        let agree = if self.setup.has_trees() { self.trees_agree() } else { !self.ghost.stirred };
+        agree
             && newest.next().is_none()
             && newest.layout().draining().is_empty()
             && self.is_at_rest()
             && self.hosts().all(is_whole)
             && !(0..self.hosts.len()).any(|at| self.holds_a_hint(at))
+    }
+
+    /// Whether the trees of all owners that are not lost are whole, and the same.
+    fn trees_agree(&self) -> bool {
+        let newest = self.newest();
+        let hosts = self.hosts().enumerate();
+        let owners = hosts.filter(|(at, host)| self.setup.owns_in(*at, newest) && !host.out);
+        let mut trees = owners.map(|(_, host)| {
+            let whole = host.replica.as_ref().filter(|replica| replica.trees_left() == 0);
+            whole.map(|replica| replica.trees().collect::<Vec<_>>())
+        });
+        let first = trees.next().flatten();
+        first.is_some() && trees.all(|other| other == first)
     }
 
     /// Whether a node holds a durable record that it does not own: it owes it to somebody, whatever the record says.
@@ -412,9 +432,11 @@ impl World {
     /// Whether nothing is under way: every node that is not lost is up and goes by the newest view, all is durable, no message is in flight and
     /// no request open.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let only_handoff = |host: &Host| host.timers.iter().all(|timer| *timer == Timer::Handoff);
+        let is_background =
+            |timer: &Timer| matches!(timer, Timer::Handoff | Timer::Trees | Timer::AntiEntropy);
+        let only_background = |host: &Host| host.timers.iter().all(is_background);
         let rests = |host: &Host| {
-            host.out || (host.is_up() && host.disk.tail().is_empty() && only_handoff(host))
+            host.out || (host.is_up() && host.disk.tail().is_empty() && only_background(host))
         };
         self.network.packets().is_empty()
             && self.clients.iter().all(|client| client.current.is_none())

@@ -82,7 +82,9 @@ impl Actors {
             Some(_) | None => object.clone(),
         };
         let record = Record { object, own: own.or(before.own), owed };
-        if record != before {
+        if record != before && env.keeps(Mutant::TreeMissesAnUpdate) {
+            env.write(key, &before.object, Some(record));
+        } else if record != before {
             env.storage.write(key.clone(), Some(record));
         }
         Ok(Coordinated { object: replicated, changed })

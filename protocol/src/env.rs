@@ -5,10 +5,11 @@ use crate::{
     id::{Incarnation, NodeId},
     key::{Partition, RecordKey},
     message::{Body, Message},
-    object::Merging,
-    record::Storage,
+    object::{Merging, Object},
+    record::{Record, Storage},
     rules::Mutant,
     step::{Config, Effect, Effects, Fact, Ticket, Timer},
+    trees::Trees,
     view::View,
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Env<'a, S> {
     pub(crate) suspected: &'a [NodeId],
     pub(crate) short: bool,
     pub(crate) storage: &'a mut S,
+    pub(crate) trees: &'a mut Trees,
     pub(crate) effects: &'a mut Effects,
 }
 
@@ -59,6 +61,16 @@ impl<'a, S: Storage> Env<'a, S> {
 
     pub(crate) fn owns(&self, key: &RecordKey, bucket: &Bucket) -> bool {
         self.view.owns(self.me, key.partition, bucket.n)
+    }
+
+    /// Replaces a record, or removes it: the one way, so that no tree misses an update. `before` is the object as this step
+    /// read it, empty if there was none or it could not be read.
+    pub(crate) fn write(&mut self, key: &RecordKey, before: &Object, record: Option<Record>) {
+        let after = record.as_ref().map(|record| &record.object);
+        if let Some(bucket) = self.bucket(key) {
+            self.trees.update((key, bucket.n), self.config.tree_depth, before, after);
+        }
+        self.storage.write(key.clone(), record);
     }
 
     pub(crate) fn is_suspected(&self, node: NodeId) -> bool {

@@ -65,13 +65,13 @@ pub(crate) fn absorb<S: Storage>(
     if slot == Some(env.me) && !env.owns(key, bucket) && !env.keeps(Mutant::OwnerAddressOwesNobody)
     {
         // What owes nobody and is not owned here is dropped.
-        env.storage.write(key.clone(), None);
+        env.write(key, &before.object, None);
         return Absorbed::Held { changed: true };
     }
     let record = Record { object: merged, own, owed };
     let changed = record != before;
     if changed {
-        env.storage.write(key.clone(), Some(record));
+        env.write(key, &before.object, Some(record));
     }
     Absorbed::Held { changed }
 }
@@ -221,12 +221,12 @@ impl Handoff {
         let Stored::Found(record) = stored else { return };
         let Some(bucket) = env.bucket(key) else { return };
         if !env.view.is_member(env.me) && !env.keeps(Mutant::RemovedNodeDiscards) {
-            env.storage.write(key.clone(), None);
+            env.write(key, &record.object, None);
             return;
         }
         let owners = owed_in(env.view, key, bucket.n, &record, env.config.rules);
         if owners.iter().any(|owner| env.is_suspected(*owner)) && !env.keeps(Mutant::ExpireHints) {
-            env.storage.write(key.clone(), None);
+            env.write(key, &record.object, None);
             return;
         }
         for owner in owners {
@@ -314,7 +314,7 @@ pub(crate) fn settle<S: Storage>(
         return;
     }
     if !env.keeps(Mutant::DeleteHintUnconditionally) {
-        env.storage.write(key.clone(), None);
+        env.write(key, &record.object, None);
         return;
     }
     let in_view = view == env.view.id() && env.view.owns(from, key.partition, bucket.n);
@@ -327,6 +327,7 @@ pub(crate) fn settle<S: Storage>(
     let settles_all = !settles || !env.keeps(Mutant::DropAfterFirstOwnerAcks);
     let left = owed.into_iter().filter(|owner| *owner != from && !settles_all);
     let left = Owed::new(env.view.id(), left);
+    let object = record.object.clone();
     let record = left.map(|left| Record { owed: Some(left), ..record });
-    env.storage.write(key.clone(), record);
+    env.write(key, &object, record);
 }

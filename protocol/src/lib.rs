@@ -124,13 +124,21 @@
 //! silence, a second dot of the same put could bring back what a later put had replaced. So its silence is
 //! an *unknown outcome* (F1).
 //!
-//! # What a Merkle tree must be rebuilt for
+//! # Comparing trees
 //!
-//! Anti-entropy (§4.7) compares trees of hashes between owners and is not built yet; read repair and hints bring
-//! copies together. In the paper's first two strategies a node's key ranges change whenever a member joins or leaves,
+//! What no read and no hint brings together, anti-entropy does (§4.7): owners compare Merkle trees over a partition's keys, descend to where
+//! they differ, and merge. Every write goes through one place, which changes the tree as well: an inner node is the
+//! *sum* of the digests below it, so the old one is taken away and the new one put in. Two owners that hold the same tell each other
+//! one sum and that it is the same.
+//!
+//! **What must a tree be rebuilt for?** In the paper's first two strategies a node's key ranges change whenever a member joins or leaves,
 //! and all trees over changed ranges must be computed again. With fixed partitions a tree belongs to a
-//! partition: it moves with it and is never cut anew. What remains to rebuild one for: a restart, if trees
-//! live in memory; a tree found to disagree with its data; and a partition that the node newly owns.
+//! partition: it moves with it and is never cut anew. What remains: a restart, for trees
+//! live in memory; a tree found to disagree with its data; and a partition that the node newly owns. It is a scan by pages in
+//! the background, while requests are served.
+//!
+//! **Why not with fallbacks?** A fallback holds some of a partition's keys, for a while. Compared with it, an owner would hand it
+//! all the others, and it would owe them.
 //!
 //! # Caveats: where this departs from the paper
 //!
@@ -162,6 +170,7 @@ mod message;
 pub mod request;
 mod step;
 
+mod anti_entropy;
 mod catch_up;
 mod coordinate;
 mod env;
@@ -171,6 +180,7 @@ mod hints;
 mod put;
 mod replica;
 mod requests;
+mod trees;
 mod waiter;
 
 pub mod format;
@@ -180,4 +190,5 @@ pub mod rules;
 pub use env::shard_of;
 pub use message::Message;
 pub use replica::Replica;
-pub use step::{Config, Effect, Effects, Fact, Input, Ticket, Timer};
+pub use step::{Compared, Config, Effect, Effects, Fact, Input, Ticket, Timer};
+pub use trees::{MAX_DEPTH as MAX_TREE_DEPTH, Sum, TreeId};

@@ -4,10 +4,12 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use crate::{
+    anti_entropy::Differing,
     id::{NodeId, RequestId},
     key::{Key, Partition},
     object::{Digest, Object},
     request::{Request, Response},
+    trees::{Branch, Sum},
     view::ViewId,
 };
 
@@ -46,6 +48,26 @@ pub(crate) enum Body {
     Sync { n: u8, after: Option<Key> },
     /// This, in the order of the keys; ask for what comes after `next`, or that was all.
     SyncPage { n: u8, after: Option<Key>, objects: Arc<[(Key, Object)]>, next: Option<Key> },
+    /// These are the sums of my tree for buckets of this size; where do yours differ?
+    Compare { n: u8, sums: Arc<[(Branch, Sum)]> },
+    /// Here; or I have no whole tree.
+    CompareOk { n: u8, differing: Option<Arc<[Differing]>> },
+    /// This is what I hold under these leaves, after one key and up to another. What do you hold there?
+    Keys {
+        n: u8,
+        leaves: Arc<[Branch]>,
+        after: Option<Key>,
+        until: Option<Key>,
+        keys: Arc<[(Key, Digest)]>,
+    },
+    /// These objects, and I want yours of those keys; go on after `next`, or that was all.
+    KeysOk {
+        n: u8,
+        after: Option<Key>,
+        next: Option<Key>,
+        objects: Arc<[(Key, Object)]>,
+        wanted: Arc<[Key]>,
+    },
     /// Coordinate this for me: I own no copy.
     Forward { request: RequestId, asked: Request },
     /// What became of it.
@@ -77,6 +99,10 @@ impl Body {
             | Self::GetOk { .. }
             | Self::Sync { .. }
             | Self::SyncPage { .. }
+            | Self::Compare { .. }
+            | Self::CompareOk { .. }
+            | Self::Keys { .. }
+            | Self::KeysOk { .. }
             | Self::ForwardOk { .. } => None,
         }
     }
@@ -90,12 +116,16 @@ impl Body {
             | Self::GetOk { .. }
             | Self::HandoffOk { .. }
             | Self::SyncPage { .. }
+            | Self::CompareOk { .. }
+            | Self::KeysOk { .. }
             | Self::ForwardOk { .. } => true,
             Self::Put { .. }
             | Self::Get { .. }
             | Self::Repair { .. }
             | Self::Handoff { .. }
             | Self::Sync { .. }
+            | Self::Compare { .. }
+            | Self::Keys { .. }
             | Self::Forward { .. } => false,
         }
     }
@@ -125,6 +155,10 @@ impl Message {
             | Body::HandoffOk { .. }
             | Body::Sync { .. }
             | Body::SyncPage { .. }
+            | Body::Compare { .. }
+            | Body::CompareOk { .. }
+            | Body::Keys { .. }
+            | Body::KeysOk { .. }
             | Body::ForwardOk { .. } => true,
         }
     }
@@ -158,6 +192,38 @@ impl fmt::Display for Message {
                 write!(f, "SyncPage {} n={n}", self.partition)?;
                 after.iter().try_for_each(|key| write!(f, " after {key}"))?;
                 objects.iter().try_for_each(|(key, object)| write!(f, " {key} {object}"))?;
+                f.write_str(if next.is_none() { ", all" } else { "" })
+            }
+            Body::Compare { n, sums } => {
+                write!(f, "Compare {} n={n}", self.partition)?;
+                sums.iter().try_for_each(|(branch, sum)| write!(f, " {branch} {sum}"))
+            }
+            Body::CompareOk { n, differing } => {
+                write!(f, "CompareOk {} n={n}", self.partition)?;
+                match differing.as_deref() {
+                    None => f.write_str(" no tree"),
+                    Some([]) => f.write_str(" equal"),
+                    Some(differing) => differing.iter().try_for_each(|(branch, children)| {
+                        write!(f, " {branch} [")?;
+                        for (at, (digit, sum)) in children.iter().enumerate() {
+                            write!(f, "{}{digit:x} {sum}", if at == 0 { "" } else { " " })?;
+                        }
+                        f.write_str("]")
+                    }),
+                }
+            }
+            Body::Keys { n, leaves, after, until, keys } => {
+                write!(f, "Keys {} n={n}", self.partition)?;
+                leaves.iter().try_for_each(|leaf| write!(f, " {leaf}"))?;
+                after.iter().try_for_each(|key| write!(f, " after {key}"))?;
+                until.iter().try_for_each(|key| write!(f, " until {key}"))?;
+                keys.iter().try_for_each(|(key, digest)| write!(f, " {key} {digest}"))
+            }
+            Body::KeysOk { n, after, next, objects, wanted } => {
+                write!(f, "KeysOk {} n={n}", self.partition)?;
+                after.iter().try_for_each(|key| write!(f, " after {key}"))?;
+                objects.iter().try_for_each(|(key, object)| write!(f, " {key} {object}"))?;
+                wanted.iter().try_for_each(|key| write!(f, " wants {key}"))?;
                 f.write_str(if next.is_none() { ", all" } else { "" })
             }
             Body::Forward { request, asked } => write!(f, "Forward {request} {asked}"),

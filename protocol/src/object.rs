@@ -267,6 +267,15 @@ impl Object {
         Self { seen: VersionVector::from_dots([dot]), entries, cancelled: self.cancelled.clone() }
     }
 
+    /// About how many bytes it takes, encoded: a little more.
+    pub(crate) fn size_hint(&self) -> usize {
+        let entries = self.entries.iter().map(|(_, entry)| match entry {
+            Entry::Value(value) => 48 + value.bytes.len(),
+            Entry::Addition(added) => 40 + added.sku.len(),
+        });
+        64 + 20 * self.seen.len() + entries.sum::<usize>() + 16 * self.cancelled.len()
+    }
+
     /// The digest of this object under `key`.
     pub fn digest(&self, key: &Key) -> Digest {
         let mut hasher = Xxh3::new();

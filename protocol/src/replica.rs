@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
+    anti_entropy::{self, AntiEntropy},
     bucket::Spread,
     catch_up::{self, CatchUp, Page},
     coordinate::Actors,
@@ -14,11 +15,12 @@ use crate::{
     limits,
     message::{Body, Message},
     object::Object,
-    record::{Record, Storage},
+    record::{Record, Storage, Stored},
     request::{Operation, Refusal, Request, Response},
     requests::{Requests, answer},
     rules::Mutant,
     step::{Config, Effect, Effects, Fact, Input, Ticket, Timer},
+    trees::{Here, Sum, TreeId, Trees},
     view::View,
     waiter::Client,
 };
@@ -38,6 +40,8 @@ pub struct Replica {
     forwards: Forwards,
     handoff: Handoff,
     catch_up: CatchUp,
+    trees: Trees,
+    anti_entropy: AntiEntropy,
     shard: Shard,
 }
 
@@ -56,6 +60,8 @@ impl Replica {
             forwards: Forwards::default(),
             handoff: Handoff::default(),
             catch_up: CatchUp::default(),
+            trees: Trees::default(),
+            anti_entropy: AntiEntropy::default(),
             shard: Shard { index: 0, count: 1 },
         }
     }
@@ -92,6 +98,26 @@ impl Replica {
         self.catch_up.left()
     }
 
+    /// The trees that are whole, and the sum of all that each is over: equal at two owners that hold the same.
+    pub fn trees(&self) -> impl Iterator<Item = (TreeId, Sum)> + '_ {
+        self.trees.roots(self.config.tree_depth)
+    }
+
+    /// How many partitions are still to be scanned before all trees are whole.
+    pub fn trees_left(&self) -> usize {
+        self.trees.left()
+    }
+
+    /// How many exchanges a rotation of anti-entropy has in the present view: one for each tree and partner.
+    pub fn exchanges(&self) -> usize {
+        let Some(view) = self.view.as_ref().filter(|_| self.config.anti_entropy_every_ms > 0)
+        else {
+            return 0;
+        };
+        let here = Here { view, me: self.id, rules: self.config.rules };
+        here.trees_of(self.shard).map(|id| here.partners(id).len()).sum()
+    }
+
     fn adopt(&mut self, storage: &mut impl Storage, view: Arc<View>, effects: &mut Effects) {
         if self.view.as_ref().is_some_and(|mine| mine.id() >= view.id()) {
             return;
@@ -99,6 +125,8 @@ impl Replica {
         self.view = Some(view);
         if let Some((mut env, parts)) = self.parts(storage, effects) {
             env.effects.push(Effect::Report(Fact::Adopted(env.view.id())));
+            Trees::adopt(&mut env);
+            parts.anti_entropy.adopt(&mut env);
             parts.requests.adopt(&mut env);
             parts.handoff.start(&mut env);
             parts.catch_up.start(&mut env);
@@ -171,6 +199,8 @@ impl Replica {
         match timer {
             Timer::Handoff => parts.handoff.page(&mut env),
             Timer::CatchUp => parts.catch_up.retry(&mut env),
+            Timer::Trees => Trees::page(&mut env),
+            Timer::AntiEntropy => parts.anti_entropy.fire(&mut env),
             Timer::Deadline(id) => {
                 parts.requests.deadline(&mut env, id);
                 parts.forwards.deadline(&mut env, id);
@@ -215,6 +245,7 @@ impl Replica {
             suspected: &self.suspected,
             short: self.short,
             storage,
+            trees: &mut self.trees,
             effects,
         };
         let parts = Parts {
@@ -223,6 +254,7 @@ impl Replica {
             forwards: &mut self.forwards,
             handoff: &mut self.handoff,
             catch_up: &mut self.catch_up,
+            anti_entropy: &mut self.anti_entropy,
         };
         Some((env, parts))
     }
@@ -235,6 +267,7 @@ struct Parts<'a> {
     forwards: &'a mut Forwards,
     handoff: &'a mut Handoff,
     catch_up: &'a mut CatchUp,
+    anti_entropy: &'a mut AntiEntropy,
 }
 
 impl Parts<'_> {
@@ -346,6 +379,20 @@ impl Parts<'_> {
                 let page = Page { n, after, objects, next };
                 self.catch_up.page(env, (from, view), partition, page);
             }
+            Body::Compare { n, sums } => {
+                anti_entropy::compare(env, from, (partition, n), &sums);
+            }
+            Body::CompareOk { n, differing } => {
+                self.anti_entropy.compared(env, from, (partition, n), differing.as_deref());
+            }
+            Body::Keys { n, leaves, after, until, keys } => {
+                let page = anti_entropy::Page { n, leaves, after, until, keys };
+                anti_entropy::answer(env, from, partition, &page);
+            }
+            Body::KeysOk { n, after, next, objects, wanted } => {
+                let reply = anti_entropy::Reply { n, after, next, objects, wanted };
+                self.anti_entropy.replied(env, from, partition, reply);
+            }
             Body::Forward { request, asked } => {
                 let coordinator = if env.keeps(Mutant::ReuseRequestIds) {
                     env.incarnation
@@ -392,8 +439,11 @@ fn admits<S: Storage>(
 fn repaired<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, object: &Object) {
     if !env.keeps(Mutant::RepairOverwrites) {
         let record = Record { object: object.clone(), own: None, owed: None };
-        env.storage.write(key.clone(), Some(record));
-        return;
+        let before = match env.storage.read(key) {
+            Stored::Found(before) => before.object,
+            Stored::Absent | Stored::Damaged => Object::new(),
+        };
+        return env.write(key, &before, Some(record));
     }
     hints::absorb(env, key, object, None);
 }

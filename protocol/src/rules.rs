@@ -51,6 +51,8 @@ mutants! {
     RepairOverwrites = "repair-overwrites" of "V5",
     /// A merge keeps the later of two objects whole.
     LastWriteWins = "last-write-wins" of "V5",
+    /// A coordinator's own write leaves the tree as it was.
+    TreeMissesAnUpdate = "tree-misses-an-update" of "V5",
     /// A context of another cluster, bucket or key is taken.
     AcceptForeignContext = "accept-foreign-context" of "V7",
     /// A cancellation removes what is there and is not remembered.
@@ -93,6 +95,8 @@ mutants! {
     CrossZoneHintOwesOne = "cross-zone-hint-owes-one" of "Q3",
     /// A wiped disk serves under its old id.
     WipedDiskKeepsIdentity = "wiped-disk-keeps-identity" of "W1",
+    /// Owners take what a fallback holds for an owner's copy: they compare trees with it, and it answers.
+    RepairFromFallback = "repair-from-fallback" of "W1",
     /// What gossip brings overwrites what is newer.
     GossipOverwritesNewer = "gossip-overwrites-newer" of "L0",
     /// A node goes by a view before it is on disk.

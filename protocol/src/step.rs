@@ -121,6 +121,10 @@ pub enum Timer {
     Handoff,
     /// Pages that were asked for did not come.
     CatchUp,
+    /// Time to look at one page of records for the trees.
+    Trees,
+    /// Time to compare trees with a partner, or one has been silent.
+    AntiEntropy,
 }
 
 /// What a replica learned about a peer from its own requests.
@@ -140,6 +144,28 @@ pub enum Fact {
     Drained(ViewId),
     /// In this view, or before it, the shard has found damage that is mended in a newer one only (W1).
     Damaged(ViewId),
+    /// An exchange of trees has ended. It is for those who watch: Membership does not need it.
+    Compared {
+        /// The partition.
+        partition: Partition,
+        /// The size of the buckets that the tree is over.
+        n: u8,
+        /// The partner.
+        with: NodeId,
+        /// How it ended.
+        outcome: Compared,
+    },
+}
+
+/// How an exchange of trees ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Compared {
+    /// The roots were equal.
+    Equal,
+    /// They were not. So many keys differed, and were merged here and sent to the partner; with none, trees were wrong.
+    Differed(u32),
+    /// Nothing can be said: the partner is suspected, silent, or has no whole tree.
+    Missed,
 }
 
 /// What varies between replicas and does not change while one runs.
@@ -163,6 +189,18 @@ pub struct Config {
     pub catch_up_parallel: usize,
     /// After how many milliseconds pages that did not come are asked for again.
     pub catch_up_retry_ms: u32,
+    /// The pause between two exchanges of trees, and between two pages of one, in milliseconds. With 0 there are neither
+    /// exchanges nor trees.
+    pub anti_entropy_every_ms: u32,
+    /// After how many milliseconds of a partner's silence an exchange is given up.
+    pub anti_entropy_timeout_ms: u32,
+    /// How many levels a tree has below its root, each node with 16 children: 0 to [`crate::MAX_TREE_DEPTH`]. Nodes may differ in it.
+    pub tree_depth: u8,
+    /// How many records are looked at in one step, when trees are built and when keys are compared.
+    pub tree_page: usize,
+    /// When all trees are whole: after how many milliseconds the next partition's are built again, for what a
+    /// disk lost silently. 0 for never.
+    pub tree_rescan_every_ms: u32,
     /// How many requests may wait for their reply at once; more are refused.
     pub max_pending: usize,
     /// How many requests may go on after their reply, until all owners have answered or their time is over
@@ -185,6 +223,11 @@ impl Config {
             handoff_page: 64,
             catch_up_parallel: 8,
             catch_up_retry_ms: 500,
+            anti_entropy_every_ms: 5,
+            anti_entropy_timeout_ms: 1_000,
+            tree_depth: 2,
+            tree_page: 256,
+            tree_rescan_every_ms: 60_000,
             max_pending: 4_096,
             max_replied: 4_096,
             rules: Rules::sound(),
@@ -244,6 +287,8 @@ impl fmt::Display for Timer {
             Self::Deadline(request) => write!(f, "deadline {request}"),
             Self::Handoff => f.write_str("handoff"),
             Self::CatchUp => f.write_str("catch-up"),
+            Self::Trees => f.write_str("trees"),
+            Self::AntiEntropy => f.write_str("anti-entropy"),
         }
     }
 }
@@ -258,6 +303,14 @@ impl fmt::Display for Fact {
             Self::CaughtUp(view) => write!(f, "caught up in {view}"),
             Self::Drained(view) => write!(f, "drained in {view}"),
             Self::Damaged(view) => write!(f, "damage found in {view}"),
+            Self::Compared { partition, n, with, outcome } => {
+                write!(f, "{partition} n={n} compared with {with}: ")?;
+                match outcome {
+                    Compared::Equal => f.write_str("equal"),
+                    Compared::Differed(keys) => write!(f, "{keys} keys differed"),
+                    Compared::Missed => f.write_str("missed"),
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N] [fallbacks=off]` | starts all nodes |
+//! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N] [fallbacks=off] [trees=DEPTH]` | starts all nodes; owners keep trees of that depth, and `page` is theirs too |
 //! | `get`, `local`, `put`, `delete`, `add`, `cancel`, `change` | a client's request, see [`Ask`] |
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
@@ -22,7 +22,8 @@
 //! | `wipe n1` | the disk and the node are lost |
 //! | `suspect n1 n3`, `trust n1 n3` | n1's opinion of n3 |
 //! | `space n1 short\|free` | n1's disk is, or is no longer, short of space |
-//! | `damage n1 k` | spoils a record for good |
+//! | `damage n1 k`, `lose n1 k` | spoils a record for good; loses it unnoticed |
+//! | `trees [n1]` | the sums of the trees that are whole |
 //! | `show k [n1]`, `count k [n1]`, `network`, `timers n1` | what is stored, in flight, set |
 //! | `fill n1 k siblings=1..9`, `fill n1 carts/c additions=1..9` | many puts or additions, each settled |
 
@@ -105,7 +106,13 @@ impl goldenscript::Runner for Runner {
                 let short = args.next_pos().is_some_and(|word| word == "short");
                 told(&self.cluster()?.step(of, Input::Space { short }))
             }
-            "damage" | "show" | "count" => self.record(&command.name, &mut args)?,
+            "damage" | "lose" | "show" | "count" => self.record(&command.name, &mut args)?,
+            "trees" => {
+                let one = args.next_pos().map(ask::node_named).transpose()?;
+                let cluster = self.cluster()?;
+                let nodes = one.map_or_else(|| cluster.ids(), |node| vec![node]);
+                lines(nodes.into_iter().flat_map(|node| cluster.trees(node)))
+            }
             "network" => lines(self.cluster()?.net.iter().map(shown)),
             "timers" => {
                 let node = ask::node(&mut args)?;
@@ -129,7 +136,12 @@ impl Runner {
         let mut setup = Setup::default();
         setup.nodes = ask::number(args, "nodes")?.unwrap_or(setup.nodes);
         setup.n = ask::number(args, "n")?.unwrap_or(setup.n);
-        setup.config.handoff_page = ask::number(args, "page")?.unwrap_or(setup.config.handoff_page);
+        if let Some(page) = ask::number(args, "page")? {
+            (setup.config.handoff_page, setup.config.tree_page) = (page, page);
+        }
+        if let Some(depth) = ask::number(args, "trees")? {
+            (setup.config.tree_depth, setup.config.anti_entropy_every_ms) = (depth, 5);
+        }
         setup.cancelled_bound = ask::number(args, "bound")?.unwrap_or(setup.cancelled_bound);
         setup.config.max_pending =
             ask::number(args, "pending")?.unwrap_or(setup.config.max_pending);
@@ -289,12 +301,17 @@ impl Runner {
     }
 
     fn record(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<String, Failed> {
-        if name == "damage" {
+        if name == "damage" || name == "lose" {
             let node = ask::node(args)?;
             let key = ask::key(args, "default")?;
             let cluster = self.cluster()?;
             let key = cluster.place(key);
-            cluster.nodes.get_mut(&node).ok_or("no such node")?.disk.damage(&key);
+            let disk = &mut cluster.nodes.get_mut(&node).ok_or("no such node")?.disk;
+            if name == "damage" {
+                disk.damage(&key)
+            } else {
+                disk.lose(&key)
+            }
             return Ok(String::new());
         }
         let key = ask::key(args, "default")?;

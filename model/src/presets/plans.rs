@@ -233,6 +233,28 @@ pub(super) fn mend() -> Plan {
         .may(Budget::Crash, 1)
 }
 
+pub(super) fn anti_entropy() -> Plan {
+    let mut plan = Plan::new(2, 0, Kind::Register)
+        .client(Script::new([put(0).quorum(1)]).whatever_happens())
+        .client(Script::new([put(1).quorum(1)]).whatever_happens())
+        .may(Budget::Crash, 1)
+        .may(Budget::Deadline, 1)
+        .may(Budget::AntiEntropy, 1);
+    plan.trees = true;
+    plan
+}
+
+pub(super) fn anti_entropy_fallback() -> Plan {
+    let mut plan = Plan::new(2, 1, Kind::Register)
+        .client(Script::new([put(0)]))
+        .may(Budget::Handoff, 1)
+        .may(Budget::AntiEntropy, 1);
+    plan.trees = true;
+    plan.suspected = vec![(0, 1)];
+    plan.suspicions = vec![(0, 1)];
+    plan
+}
+
 pub(super) fn delete() -> Plan {
     let delete = task(What::Delete, 0).strict();
     Plan::new(2, 0, Kind::Register)

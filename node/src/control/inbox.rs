@@ -105,6 +105,8 @@ impl ControlInbox {
             Fact::Adopted(_) | Fact::CaughtUp(_) | Fact::Drained(_) | Fact::Damaged(_) => {
                 self.send(Delivery::Fact { shard, fact });
             }
+            // The shard keeps it.
+            Fact::Compared { .. } => {}
         }
     }
 

@@ -164,6 +164,7 @@ impl Membership {
             Fact::Damaged(view) => return self.want_above(view, effects),
             Fact::CaughtUp(view) => shard.caught_up = shard.caught_up.max(Some(view)),
             Fact::Drained(view) => shard.drained = shard.drained.max(Some(view)),
+            Fact::Compared { .. } => return,
         }
         let before = self.roster.row(self.me).cloned();
         let least =

@@ -114,7 +114,8 @@ impl Checks {
             | Fact::Answered(_)
             | Fact::Silent(_)
             | Fact::Newer(_)
-            | Fact::Damaged(_) => return,
+            | Fact::Damaged(_)
+            | Fact::Compared { .. } => return,
         };
         let newest = of.entry(node).or_insert(view);
         *newest = view.max(*newest);

@@ -365,7 +365,11 @@ impl Cluster {
         let current = self.view(node).map(|view| view.id());
         let of = match fact {
             Fact::Adopted(view) | Fact::CaughtUp(view) | Fact::Drained(view) => Some(view),
-            Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) | Fact::Damaged(_) => None,
+            Fact::Answered(_)
+            | Fact::Silent(_)
+            | Fact::Newer(_)
+            | Fact::Damaged(_)
+            | Fact::Compared { .. } => None,
         };
         if of.is_some() && of == current {
             self.checks.reported(node, fact);

@@ -80,6 +80,7 @@ impl Default for Setup {
             max_timeout_ms: 10_000,
             handoff_every_ms: 500,
             handoff_page: 64,
+            anti_entropy_every_ms: 0,
             ..Config::new(ClusterId(7))
         };
         let zones = vec!["a".to_owned()];
@@ -198,6 +199,15 @@ impl Cluster {
     /// What a node stores for a key.
     pub(crate) fn stored(&self, id: NodeId, key: &RecordKey) -> Stored {
         self.nodes[&id].disk.read(key)
+    }
+
+    /// The trees of a node: what they sum up to, and how many partitions are still to be scanned.
+    pub(crate) fn trees(&self, id: NodeId) -> Vec<String> {
+        let Some(replica) = &self.nodes[&id].replica else { return Vec::new() };
+        let sums =
+            replica.trees().map(|((partition, n), sum)| format!("{id} {partition} n={n} {sum}"));
+        let left = replica.trees_left();
+        sums.chain((left > 0).then(|| format!("{id} {left} to scan"))).collect()
     }
 
     /// Whether the process runs.

@@ -56,6 +56,12 @@ impl Disk {
         self.durable.insert(key.clone(), Stored::Damaged);
     }
 
+    /// Loses a record, and nobody notices.
+    pub(crate) fn lose(&mut self, key: &RecordKey) {
+        self.now.remove(key);
+        self.durable.remove(key);
+    }
+
     /// What a crash without luck would leave of a record.
     pub(crate) fn durable(&self, key: &RecordKey) -> Stored {
         self.durable.get(key).cloned().unwrap_or(Stored::Absent)

@@ -6,7 +6,7 @@ use cartwheel_protocol::{
     Config, Input, Timer,
     bucket::BucketName,
     context::Context,
-    id::{AddId, ClusterId, NodeId, PutId},
+    id::{AddId, NodeId, PutId},
     key::Key,
     object::Addition,
     request::{Operation, Request, Response},
@@ -124,8 +124,9 @@ pub(crate) fn cart(number: u8) -> Key {
 impl Walk {
     /// All nodes started, under these rules.
     pub(crate) fn new(rules: Rules) -> Self {
-        let config = Config { rules, ..Config::new(ClusterId(7)) };
-        let cluster = Cluster::new(&Setup { nodes: NODES, config, ..Setup::default() });
+        let setup = Setup { nodes: NODES, ..Setup::default() };
+        let config = Config { rules, ..setup.config };
+        let cluster = Cluster::new(&Setup { config, ..setup });
         Self { cluster, clients: Clients::default(), next_id: 0 }
     }
 

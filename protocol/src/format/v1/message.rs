@@ -1,6 +1,6 @@
 //! Messages between replicas.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,12 @@ use super::{
     request,
 };
 use crate::{
+    anti_entropy::Differing as LiveDiffering,
     id::{Incarnation, NodeId, RequestId as LiveRequestId},
-    key::Partition,
+    key::{Key as LiveKey, Partition},
     message::{Answer as LiveAnswer, Body as LiveBody, Message as LiveMessage},
-    object::Digest,
+    object::{Digest, Object},
+    trees::{Branch as LiveBranch, Sum},
 };
 
 #[derive(Deserialize, Serialize)]
@@ -98,6 +100,44 @@ enum Body<'a, O, R> {
         #[serde(borrow)]
         next: Option<Key<'a>>,
     },
+    Compare {
+        n: u8,
+        sums: Vec<(Branch, Id128)>,
+    },
+    CompareOk {
+        n: u8,
+        differing: Option<Vec<Differing>>,
+    },
+    Keys {
+        n: u8,
+        leaves: Vec<Branch>,
+        #[serde(borrow)]
+        after: Option<Key<'a>>,
+        #[serde(borrow)]
+        until: Option<Key<'a>>,
+        #[serde(borrow)]
+        keys: Vec<(Key<'a>, Id128)>,
+    },
+    KeysOk {
+        n: u8,
+        #[serde(borrow)]
+        after: Option<Key<'a>>,
+        #[serde(borrow)]
+        next: Option<Key<'a>>,
+        #[serde(borrow)]
+        objects: Vec<(Key<'a>, O)>,
+        #[serde(borrow)]
+        wanted: Vec<Key<'a>>,
+    },
+}
+
+/// A branch and the sums of its children.
+type Differing = (Branch, Vec<(u8, Id128)>);
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+struct Branch {
+    depth: u8,
+    digits: u16,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -136,6 +176,19 @@ pub(super) fn size_hint(message: &LiveMessage) -> usize {
         LiveBody::Get { key, .. } | LiveBody::HandoffOk { key, .. } => key.name.len(),
         LiveBody::Forward { asked, .. } => request::size_hint(asked),
         LiveBody::ForwardOk { response, .. } => request::response_size_hint(response),
+        LiveBody::Compare { sums, .. } => 20 * sums.len(),
+        LiveBody::CompareOk { differing, .. } => {
+            let branches = differing.iter().flat_map(|differing| differing.iter());
+            branches.map(|(_, children)| 8 + 17 * children.len()).sum()
+        }
+        LiveBody::Keys { leaves, keys, .. } => {
+            4 * leaves.len() + keys.iter().map(|(key, _)| 32 + key.name.len()).sum::<usize>()
+        }
+        LiveBody::KeysOk { objects, wanted, .. } => {
+            let objects =
+                objects.iter().map(|(key, object)| key.name.len() + object::size_hint(object));
+            objects.sum::<usize>() + wanted.iter().map(|key| 16 + key.name.len()).sum::<usize>()
+        }
         LiveBody::SyncPage { objects, .. } => {
             objects.iter().map(|(key, object)| key.name.len() + object::size_hint(object)).sum()
         }
@@ -198,7 +251,46 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
                 .collect(),
             next: next.as_ref().map(key::key),
         },
+        LiveBody::Compare { n, sums } => Body::Compare {
+            n: *n,
+            sums: sums.iter().map(|(at, sum)| (branch(*at), Id128(sum.0))).collect(),
+        },
+        LiveBody::CompareOk { n, differing } => {
+            let children = |sums: &[(u8, Sum)]| {
+                sums.iter().map(|(digit, sum)| (*digit, Id128(sum.0))).collect()
+            };
+            let branches = |differing: &[LiveDiffering]| {
+                differing.iter().map(|(at, sums)| (branch(*at), children(sums))).collect()
+            };
+            Body::CompareOk { n: *n, differing: differing.as_deref().map(branches) }
+        }
+        LiveBody::Keys { n, leaves, after, until, keys } => Body::Keys {
+            n: *n,
+            leaves: leaves.iter().copied().map(branch).collect(),
+            after: after.as_ref().map(key::key),
+            until: until.as_ref().map(key::key),
+            keys: keys.iter().map(|(key, digest)| (key::key(key), Id128(digest.0))).collect(),
+        },
+        LiveBody::KeysOk { n, after, next, objects, wanted } => Body::KeysOk {
+            n: *n,
+            after: after.as_ref().map(key::key),
+            next: next.as_ref().map(key::key),
+            objects: objects
+                .iter()
+                .map(|(key, object)| (key::key(key), object::object(object)))
+                .collect(),
+            wanted: wanted.iter().map(key::key).collect(),
+        },
     }
+}
+
+fn branch(branch: LiveBranch) -> Branch {
+    Branch { depth: branch.depth, digits: branch.digits }
+}
+
+fn into_branch(branch: Branch) -> Result<LiveBranch, DecodeError> {
+    LiveBranch::new(branch.depth, branch.digits)
+        .ok_or(DecodeError::Invalid("a tree has no such branch"))
 }
 
 fn into_body(
@@ -247,18 +339,53 @@ fn into_body(
         Body::Sync { n, after } => {
             LiveBody::Sync { n, after: after.as_ref().map(key::into_key).transpose()? }
         }
-        Body::SyncPage { n, after, objects, next } => {
-            let objects = objects
-                .into_iter()
-                .map(|(key, object)| Ok((key::into_key(&key)?, object::into_object(object)?)));
-            LiveBody::SyncPage {
+        Body::SyncPage { n, after, objects, next } => LiveBody::SyncPage {
+            n,
+            after: after.as_ref().map(key::into_key).transpose()?,
+            objects: into_objects(objects)?,
+            next: next.as_ref().map(key::into_key).transpose()?,
+        },
+        Body::Compare { n, sums } => {
+            let sums = sums.into_iter().map(|(at, sum)| Ok((into_branch(at)?, Sum(sum.0))));
+            LiveBody::Compare { n, sums: sums.collect::<Result<_, DecodeError>>()? }
+        }
+        Body::CompareOk { n, differing } => {
+            let children = |sums: Vec<(u8, Id128)>| {
+                sums.into_iter().map(|(digit, sum)| (digit, Sum(sum.0))).collect()
+            };
+            let branches = |differing: Vec<Differing>| {
+                let branches = differing.into_iter();
+                branches.map(|(at, sums)| Ok((into_branch(at)?, children(sums)))).collect()
+            };
+            let differing: Option<Result<_, DecodeError>> = differing.map(branches);
+            LiveBody::CompareOk { n, differing: differing.transpose()? }
+        }
+        Body::Keys { n, leaves, after, until, keys } => {
+            let leaves = leaves.into_iter().map(into_branch);
+            let keys = keys.iter().map(|(key, sum)| Ok((key::into_key(key)?, Digest(sum.0))));
+            LiveBody::Keys {
                 n,
+                leaves: leaves.collect::<Result<_, _>>()?,
                 after: after.as_ref().map(key::into_key).transpose()?,
-                objects: objects.collect::<Result<Vec<_>, DecodeError>>()?.into(),
-                next: next.as_ref().map(key::into_key).transpose()?,
+                until: until.as_ref().map(key::into_key).transpose()?,
+                keys: keys.collect::<Result<_, DecodeError>>()?,
             }
         }
+        Body::KeysOk { n, after, next, objects, wanted } => LiveBody::KeysOk {
+            n,
+            after: after.as_ref().map(key::into_key).transpose()?,
+            next: next.as_ref().map(key::into_key).transpose()?,
+            objects: into_objects(objects)?,
+            wanted: wanted.iter().map(key::into_key).collect::<Result<_, _>>()?,
+        },
     })
+}
+
+fn into_objects(
+    objects: Vec<(Key<'_>, DecodedObject<'_>)>,
+) -> Result<Arc<[(LiveKey, Object)]>, DecodeError> {
+    let objects = objects.into_iter();
+    objects.map(|(key, object)| Ok((key::into_key(&key)?, object::into_object(object)?))).collect()
 }
 
 fn request_id(request: LiveRequestId) -> RequestId {

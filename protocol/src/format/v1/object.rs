@@ -116,13 +116,8 @@ pub(super) fn into_record(record: Record<DecodedObject<'_>>) -> Result<LiveRecor
     })
 }
 
-/// About how many bytes the object takes: a little more, so that the buffer rarely grows.
 pub(super) fn size_hint(object: &LiveObject) -> usize {
-    let entries = object.entries().iter().map(|(_, entry)| match entry {
-        LiveEntry::Value(value) => 48 + value.bytes.len(),
-        LiveEntry::Addition(added) => 40 + added.sku.len(),
-    });
-    64 + 20 * object.seen().len() + entries.sum::<usize>() + 16 * object.cancelled().len()
+    object.size_hint()
 }
 
 pub(super) fn view_id(view: LiveViewId) -> ViewId {

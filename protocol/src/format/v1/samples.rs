@@ -17,6 +17,7 @@ use crate::{
     object::{Addition, Digest, Entry, Object, Value},
     record::{Owed, Record},
     request::{Operation, Refusal, Request, Response},
+    trees::{Branch, MAX_DEPTH, Sum},
     version::{Actor, Dot, VersionVector},
     view::ViewId,
 };
@@ -153,8 +154,68 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("forward", Body::Forward { request, asked }),
         ("forward ok", Body::ForwardOk { request, response }),
     ];
+    let bodies = bodies.into_iter().chain(exchange());
     let message = |body| Message { view: view(), partition: Partition(1_023), body };
     bodies.into_iter().map(|(name, body)| (name, message(body))).collect()
+}
+
+/// The messages of one exchange of trees.
+fn exchange() -> Vec<(&'static str, Body)> {
+    let (alice, bob) = (key("carts", "alice"), key("carts", "bob"));
+    let branch = |depth, digits| Branch::new(depth, digits).expect("a branch of a tree");
+    let children = Arc::from([(0, Sum(1)), (15, Sum(u128::MAX / 3))]);
+    let differing = [(Branch::ROOT, children), (branch(1, 9), Arc::from([]))];
+    let leaves = Arc::from([branch(2, 0xab), branch(3, 0xfff)]);
+    let (after, until) = (Some(alice.clone()), Some(bob.clone()));
+    let keys = Arc::from([(bob.clone(), Digest(u128::MAX / 5))]);
+    let objects = Arc::from([(bob.clone(), cart())]);
+    let wanted = Arc::from([bob.clone()]);
+    vec![
+        ("compare", Body::Compare { n: 3, sums: [(branch(1, 9), Sum(u128::MAX / 7))].into() }),
+        ("compare ok no tree", Body::CompareOk { n: 3, differing: None }),
+        ("compare ok equal", Body::CompareOk { n: 3, differing: Some(Arc::from([])) }),
+        ("compare ok", Body::CompareOk { n: 3, differing: Some(Arc::from(differing)) }),
+        ("keys", Body::Keys { n: 3, leaves, after: after.clone(), until, keys }),
+        ("keys ok", Body::KeysOk { n: 3, after, next: Some(bob), objects, wanted }),
+    ]
+}
+
+fn any_branch() -> impl Strategy<Value = Branch> {
+    (0..=MAX_DEPTH, any::<u16>()).prop_map(|(depth, digits)| {
+        let digits = u32::from(digits) % (1 << (4 * u32::from(depth)));
+        Branch::new(depth, digits as u16).expect("the digits are of that depth")
+    })
+}
+
+fn any_exchange() -> impl Strategy<Value = Body> {
+    let sum = || any::<u128>().prop_map(Sum);
+    let key = || option::of(any_key());
+    let sums = vec_of((any_branch(), sum()), 0..4);
+    let children = vec_of((any::<u8>(), sum()), 0..4).prop_map(Arc::from);
+    let differing = option::of(vec_of((any_branch(), children), 0..4));
+    let keys = vec_of((any_key(), any::<u128>().prop_map(Digest)), 0..4);
+    let keys = (vec_of(any_branch(), 0..4), key(), key(), keys);
+    let objects = vec_of((any_key(), any_object()), 0..3);
+    let reply = (key(), key(), objects, vec_of(any_key(), 0..3));
+    prop_oneof![
+        (any::<u8>(), sums).prop_map(|(n, sums)| Body::Compare { n, sums: sums.into() }),
+        (any::<u8>(), differing)
+            .prop_map(|(n, differing)| Body::CompareOk { n, differing: differing.map(Arc::from) }),
+        (any::<u8>(), keys).prop_map(|(n, (leaves, after, until, keys))| Body::Keys {
+            n,
+            leaves: leaves.into(),
+            after,
+            until,
+            keys: keys.into()
+        }),
+        (any::<u8>(), reply).prop_map(|(n, (after, next, objects, wanted))| Body::KeysOk {
+            n,
+            after,
+            next,
+            objects: objects.into(),
+            wanted: wanted.into()
+        }),
+    ]
 }
 
 fn any_key() -> impl Strategy<Value = Key> {
@@ -313,6 +374,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         }),
         (id.clone(), any_request()).prop_map(|(request, asked)| Body::Forward { request, asked }),
         (id, any_response()).prop_map(|(request, response)| Body::ForwardOk { request, response }),
+        any_exchange(),
     ]
 }
 
