@@ -2,7 +2,7 @@
 
 use cartwheel_client::{
     Connecting, Connection,
-    members::{Members, RowSeen, ZoneRange},
+    members::{Members, RowSeen, TreeRange, ZoneRange},
     service::{Directory, Seat, Status},
 };
 use cartwheel_protocol::{
@@ -63,7 +63,10 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Exit, Failure> {
                     line["membership"] = members_json(&seen);
                     lines.push(line);
                 }
-                Ok((status, _)) => describe(&members, &status),
+                Ok((status, seen)) => {
+                    describe(&members, &status);
+                    trees(&seen);
+                }
                 Err(why) => {
                     all_answer = false;
                     if args.target.json {
@@ -146,6 +149,28 @@ fn describe(members: &Members, status: &Status) {
     }
     for (what, count) in &status.counts {
         output::line(format!("  {count:>9}  {what}"));
+    }
+}
+
+/// The node's trees, and its exchanges with other owners.
+fn trees(members: &Members) {
+    let left: u64 = members.shards.iter().map(|shard| shard.trees_left).sum();
+    if left > 0 {
+        output::line(format!("  builds the trees of {left} partitions"));
+    }
+    for TreeRange { first, last, trees, compared, oldest_ms, repaired } in &members.trees {
+        let seconds = *oldest_ms as f64 / 1_000.0;
+        let when = match (trees, compared) {
+            (0, _) => continue,
+            (_, 0) => "never".to_owned(),
+            (trees, compared) if compared < trees => {
+                format!("{compared} of them, {seconds:.1} s ago")
+            }
+            _ => format!("{seconds:.1} s ago at the latest"),
+        };
+        output::line(format!(
+            "  partitions {first} to {last}: {trees} trees, full exchange {when}, {repaired} keys repaired"
+        ));
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::{
     client::Client,
     error::Error,
-    members::{Fate, Members, NewWish, Outlook, RowSeen, StageError, Standing, Wish},
+    members::{Fate, Members, NewWish, Outlook, RowSeen, ShardSeen, StageError, Standing, Wish},
 };
 
 /// The pause between two looks at the cluster.
@@ -154,7 +154,8 @@ impl Client {
     }
 
     /// Waits until the cluster is quiet: one layout everywhere, nothing staged, nobody draining or catching up, no
-    /// request under way, no hint owed. `tell` is given what is waited for whenever that changes.
+    /// request under way, no hint owed, and no tree differs: since it last wrote, each shard has found every other owner's
+    /// tree equal (where anti-entropy is on). `tell` is given what is waited for whenever that changes.
     ///
     /// # Errors
     /// [`NotQuiet`] when the time is over.
@@ -262,9 +263,7 @@ fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<St
         if own.is_some_and(|own| own.view.as_ref() != Some(&view.id)) {
             waits.push(format!("a shard of {name} does not go by {} yet", view.id));
         }
-        let sum = |of: fn(&crate::members::ShardSeen) -> u64| -> u64 {
-            members.shards.iter().map(of).sum()
-        };
+        let sum = |of: fn(&ShardSeen) -> u64| members.shards.iter().map(of).sum::<u64>();
         let (pending, catching_up) = (sum(|shard| shard.pending), sum(|shard| shard.catching_up));
         if pending > 0 {
             waits.push(format!("{name} has {pending} requests under way"));
@@ -284,7 +283,26 @@ fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<St
         passes.clear();
         return waits;
     }
-    hints(looks, passes)
+    waits = hints(looks, passes);
+    waits.extend(trees(looks));
+    waits
+}
+
+/// The nodes whose trees are not known to be the same as those of all other owners.
+fn trees(looks: &[Look]) -> Vec<String> {
+    let mut waits = Vec::new();
+    for Look { row, says } in looks {
+        let Ok(members) = says else { continue };
+        let sum = |of: fn(&ShardSeen) -> u64| members.shards.iter().map(of).sum::<u64>();
+        let (left, equal) = (sum(|shard| shard.trees_left), sum(|shard| shard.equal));
+        let exchanges = sum(|shard| shard.exchanges);
+        if left > 0 {
+            waits.push(format!("{} builds the trees of {left} partitions", row.name));
+        } else if equal < exchanges {
+            waits.push(format!("{} compares trees: {equal} of {exchanges} are equal", row.name));
+        }
+    }
+    waits
 }
 
 /// The shards that may hold something for others.
@@ -333,7 +351,7 @@ impl fmt::Display for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::{ShardSeen, ViewSeen};
+    use crate::members::ViewSeen;
 
     fn quiet(node: u64) -> Look {
         let view = ViewSeen { id: "v3".into(), layout: 3, ..ViewSeen::default() };
@@ -371,6 +389,26 @@ mod tests {
         said(&mut looks[1]).shards[1].handed_over = 4;
         assert_eq!(waits_for(&looks, &mut passes), ["n2 holds 4 hints for others"]);
         said(&mut looks[1]).shards[1].handed_over = 0;
+        assert_eq!(waits_for(&looks, &mut passes), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_cluster_is_not_quiet_while_trees_may_differ() {
+        let mut passes = BTreeMap::from([((1, 0), 0), ((1, 1), 0)]);
+        let mut looks = [quiet(1)];
+        let with = |trees_left, equal| ShardSeen {
+            passes: 7,
+            trees_left,
+            exchanges: 6,
+            equal,
+            ..ShardSeen::default()
+        };
+        said(&mut looks[0]).shards = vec![with(2, 0), with(1, 6)];
+        let builds = ["n1 builds the trees of 3 partitions"];
+        assert_eq!(waits_for(&looks, &mut passes), builds);
+        said(&mut looks[0]).shards = vec![with(0, 5), with(0, 6)];
+        assert_eq!(waits_for(&looks, &mut passes), ["n1 compares trees: 11 of 12 are equal"]);
+        said(&mut looks[0]).shards = vec![with(0, 6), with(0, 6)];
         assert_eq!(waits_for(&looks, &mut passes), Vec::<String>::new());
     }
 

@@ -199,6 +199,25 @@ pub struct Members {
     pub staged: Vec<StagedWish>,
     /// Its shards.
     pub shards: Vec<ShardSeen>,
+    /// Its trees, by ranges of partitions in order.
+    pub trees: Vec<TreeRange>,
+}
+
+/// What a node's exchanges of trees came to in a range of partitions, since it started.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TreeRange {
+    /// The first partition.
+    pub first: u32,
+    /// The last partition, included.
+    pub last: u32,
+    /// How many trees the node has there: one for each partition that it owns and each size of bucket.
+    pub trees: u32,
+    /// How many of them had a full exchange with another owner.
+    pub compared: u32,
+    /// How long ago the last full exchange was of the tree that waits longest among these, in milliseconds.
+    pub oldest_ms: u64,
+    /// How many keys were found to differ, and were repaired.
+    pub repaired: u64,
 }
 
 /// A view.
@@ -273,6 +292,12 @@ pub struct ShardSeen {
     pub passes: u64,
     /// How many hints it handed over in the last of them: none if it holds nothing for others.
     pub handed_over: u64,
+    /// Partitions that it still has to scan before all of its trees are whole.
+    pub trees_left: u64,
+    /// How many exchanges of trees a rotation has: none where anti-entropy is off.
+    pub exchanges: u64,
+    /// How many of the newest in a row found equal trees since the shard last wrote anything: at most a rotation.
+    pub equal: u64,
 }
 
 impl NewWish {

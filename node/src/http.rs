@@ -45,6 +45,7 @@ async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (S
         return (StatusCode::NOT_FOUND, why);
     };
     gauge!("cartwheel_pending").set(node.pending() as f64);
+    gauge!("cartwheel_tree_partitions_left").set(node.trees_left() as f64);
     let seen = server.counts();
     gauge!("cartwheel_connections").set(seen.connections as f64);
     counter!("cartwheel_connections_refused_total").absolute(seen.refused_connections);

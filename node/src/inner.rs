@@ -71,6 +71,11 @@ impl Inner {
         }
     }
 
+    /// Partitions whose trees are being built.
+    pub(crate) fn trees_left(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.exchanges.left()).sum()
+    }
+
     /// Requests under way.
     pub(crate) fn pending(&self) -> usize {
         pending(&self.shards)

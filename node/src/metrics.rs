@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use cartwheel_protocol::Compared;
 use cartwheel_protocol::request::{Operation, Refusal, Response};
 use metrics::{
     Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram,
@@ -53,6 +54,12 @@ fn describe() {
     describe_counter!("cartwheel_dropped_total", "What found a queue full, by queue");
     describe_counter!("cartwheel_suspicions_total", "Times that a peer became suspected");
     describe_counter!("cartwheel_damaged_records_total", "Records whose checksum failed");
+    describe_counter!("cartwheel_exchanges_total", "Exchanges of trees, by outcome");
+    describe_counter!(
+        "cartwheel_repaired_keys_total",
+        "Keys that exchanges of trees found to differ"
+    );
+    describe_gauge!("cartwheel_tree_partitions_left", "Partitions whose trees are being built");
     describe_counter!("cartwheel_undecodable_total", "Connections closed for undecodable bytes");
     describe_counter!("cartwheel_connections_refused_total", "Connections that were not let in");
     describe_counter!("cartwheel_overloaded_requests_total", "Requests that were told overloaded");
@@ -167,12 +174,30 @@ pub(crate) struct ShardMetrics {
     requests: RequestMetrics,
     steps: Counter,
     turns: Histogram,
+    /// Exchanges that found equal trees, different ones, or nothing.
+    exchanges: [Counter; 3],
+    repaired: Counter,
 }
 
 impl ShardMetrics {
     pub(crate) fn new() -> Self {
         let (steps, turns) = (counter!("cartwheel_steps_total"), histogram!("cartwheel_turn_size"));
-        Self { requests: RequestMetrics::new(), steps, turns }
+        let exchanges = ["equal", "differed", "missed"]
+            .map(|outcome| counter!("cartwheel_exchanges_total", "outcome" => outcome));
+        let repaired = counter!("cartwheel_repaired_keys_total");
+        Self { requests: RequestMetrics::new(), steps, turns, exchanges, repaired }
+    }
+
+    pub(crate) fn compared(&self, outcome: Compared) {
+        let [equal, differed, missed] = &self.exchanges;
+        match outcome {
+            Compared::Equal => equal.increment(1),
+            Compared::Missed => missed.increment(1),
+            Compared::Differed(keys) => {
+                differed.increment(1);
+                self.repaired.increment(keys.into());
+            }
+        }
     }
 
     pub(crate) fn answered(&self, kind: RequestKind, response: &Response, took: Duration) {

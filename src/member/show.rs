@@ -125,7 +125,7 @@ pub(crate) fn members_json(members: &Members) -> Value {
     let staged: Vec<_> = members.staged.iter().map(wish_json).collect();
     json!({ "node": NodeId(members.node).to_string(), "name": members.name,
         "standing": members.standing.to_string(), "view": view, "nodes": rows, "staged": staged,
-        "shards": members.shards })
+        "shards": members.shards, "trees": members.trees })
 }
 
 #[cfg(test)]

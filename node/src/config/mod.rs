@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use cartwheel_protocol::format::Formats;
 use cartwheel_protocol::layout::Member;
 use cartwheel_protocol::rules::{Mutant, NoMutants, Rules};
-use cartwheel_protocol::{Config as CoreConfig, id::ClusterId};
+use cartwheel_protocol::{Config as CoreConfig, MAX_TREE_DEPTH, id::ClusterId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::cluster_file::write_durably;
@@ -77,6 +77,13 @@ pub struct NodeConfig {
     pub handoff_every_ms: u32,
     /// How many hints are handed over in one step: 1 to 4,096.
     pub handoff_page: usize,
+    /// The pause between two exchanges of trees with other owners, in milliseconds: 1 to 3,600,000, or 0 for no anti-entropy.
+    pub anti_entropy_every_ms: u32,
+    /// How many levels a tree has, each node with 16 children: 0 to 3.
+    pub tree_depth: u8,
+    /// The pause between rebuilding one partition's trees and the next's once all are whole, in milliseconds: 1 to
+    /// 3,600,000, or 0 for never.
+    pub tree_rescan_every_ms: u32,
     /// How many connections are kept: 1 to 1,000,000. One more is refused.
     pub connections: usize,
     /// How many requests of clients the node may have under way: 1 to 1,000,000. One more is refused as
@@ -198,6 +205,9 @@ impl Default for NodeConfig {
             suspect_after: 10,
             handoff_every_ms: core.handoff_every_ms,
             handoff_page: core.handoff_page,
+            anti_entropy_every_ms: core.anti_entropy_every_ms,
+            tree_depth: core.tree_depth,
+            tree_rescan_every_ms: core.tree_rescan_every_ms,
             connections: 4_096,
             max_requests: 8_192,
             max_pending: core.max_pending,
@@ -281,6 +291,9 @@ impl NodeConfig {
             "suspect_after",
             "handoff_every_ms",
             "handoff_page",
+            "anti_entropy_every_ms",
+            "tree_depth",
+            "tree_rescan_every_ms",
             "connections",
             "max_requests",
             "max_pending",
@@ -301,7 +314,7 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 19] = [
+        let ranges: [(&str, u64, u64, u64); 22] = [
             ("weight", self.weight.into(), 1, Member::MAX_WEIGHT.into()),
             ("gossip_every_ms", self.gossip_every_ms.into(), 10, 60_000),
             ("suspect_after", self.suspect_after.into(), 2, 1_000),
@@ -313,6 +326,9 @@ impl NodeConfig {
             ("max_timeout_ms", self.max_timeout_ms.into(), 1, 600_000),
             ("handoff_every_ms", self.handoff_every_ms.into(), 1, 3_600_000),
             ("handoff_page", self.handoff_page as u64, 1, 4_096),
+            ("anti_entropy_every_ms", self.anti_entropy_every_ms.into(), 0, 3_600_000),
+            ("tree_depth", self.tree_depth.into(), 0, MAX_TREE_DEPTH.into()),
+            ("tree_rescan_every_ms", self.tree_rescan_every_ms.into(), 0, 3_600_000),
             ("connections", self.connections as u64, 1, 1_000_000),
             ("max_requests", self.max_requests as u64, 1, 1_000_000),
             ("max_pending", self.max_pending as u64, 1, 1_000_000),
@@ -396,6 +412,9 @@ impl NodeConfig {
             max_timeout_ms: self.max_timeout_ms,
             handoff_every_ms: self.handoff_every_ms,
             handoff_page: self.handoff_page,
+            anti_entropy_every_ms: self.anti_entropy_every_ms,
+            tree_depth: self.tree_depth,
+            tree_rescan_every_ms: self.tree_rescan_every_ms,
             max_pending: self.max_pending,
             rules: self.rules()?,
             ..CoreConfig::new(cluster)

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cartwheel_client::members::{
-    Members, Outlook, RowSeen, ShardSeen, Standing, ViewSeen, ZoneRange,
+    Members, Outlook, RowSeen, ShardSeen, Standing, TreeRange, ViewSeen, ZoneRange,
 };
 use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::key::Partition;
 use cartwheel_protocol::layout::Member;
 use cartwheel_protocol::membership::{Membership, Row, Status};
+use cartwheel_protocol::shard_of;
 use cartwheel_protocol::view::View;
 
 use crate::shard::ShardStatus;
@@ -58,8 +60,41 @@ pub(super) fn members(
         rows: rows.collect(),
         staged: outlook.map(|outlook| Outlook::new(&outlook).wishes).unwrap_or_default(),
         shards: shards.iter().map(|shard| shard_seen(shard)).collect(),
+        trees: view.as_deref().map(|view| trees_seen(me, view, shards)).unwrap_or_default(),
         view: view.as_deref().map(view_seen),
     }
+}
+
+/// So many ranges of partitions are told of.
+const RANGES: u32 = 8;
+
+/// The exchanges of the trees that this node has, by ranges of partitions.
+fn trees_seen(me: NodeId, view: &View, shards: &[Arc<ShardStatus>]) -> Vec<TreeRange> {
+    let sizes = view.layout().sizes();
+    let all = view.partitions().count();
+    let width = all.div_ceil(RANGES);
+    let range = |first: u32| {
+        let last = (first + width).min(all) - 1;
+        let mut range = TreeRange { first, last, ..TreeRange::default() };
+        for (partition, n) in
+            (first..=last).flat_map(|p| sizes.iter().map(move |n| (Partition(p), *n)))
+        {
+            if !view.owns(me, partition, n) {
+                continue;
+            }
+            range.trees += 1;
+            let shard = shards.get(usize::from(shard_of(partition, shards.len() as u16)));
+            if let Some((ago, repaired)) =
+                shard.and_then(|shard| shard.exchanges.of((partition, n)))
+            {
+                range.compared += 1;
+                range.repaired += repaired;
+                range.oldest_ms = range.oldest_ms.max(ago.as_millis() as u64);
+            }
+        }
+        range
+    };
+    (0..all).step_by(width as usize).map(range).collect()
 }
 
 fn row_seen(row: &Row, view: Option<&View>, suspected: &[NodeId]) -> RowSeen {
@@ -94,6 +129,9 @@ fn shard_seen(shard: &ShardStatus) -> ShardSeen {
         catching_up: shard.catching_up.load(Ordering::Relaxed) as u64,
         passes: shard.passes.load(Ordering::Acquire),
         handed_over: shard.handed_over.load(Ordering::Relaxed),
+        trees_left: shard.exchanges.left(),
+        exchanges: shard.exchanges.equal().0,
+        equal: shard.exchanges.equal().1,
     }
 }
 

@@ -9,6 +9,7 @@
 //! **Invariant:** nothing here looks into a message or decides anything about a request: that is the core's.
 //! Only the way to the committer may block.
 
+mod exchanges;
 mod inbox;
 mod storage;
 mod timers;
@@ -23,6 +24,7 @@ use cartwheel_protocol::request::{Operation, Request, Response};
 use cartwheel_protocol::{Effect, Fact, Input, Message, Replica, Ticket, Timer};
 use tokio::sync::oneshot;
 
+pub(crate) use self::exchanges::Exchanges;
 pub(crate) use self::inbox::{Delivery, Inbox, Outlet, Refused, inbox};
 pub(crate) use self::storage::{ShardStorage, shard_of};
 use self::timers::Timers;
@@ -59,6 +61,8 @@ pub(crate) struct ShardStatus {
     pub(crate) passes: AtomicU64,
     /// How many hints it handed over in the last of them.
     pub(crate) handed_over: AtomicU64,
+    /// What it finds when it compares trees.
+    pub(crate) exchanges: Exchanges,
 }
 
 /// What a shard is made of.
@@ -239,12 +243,33 @@ impl<O: Outbound> Shard<O> {
                 }
                 Effect::SetTimer { timer, after_ms } => self.timers.set(self.now, timer, after_ms),
                 Effect::CancelTimer(timer) => self.timers.cancel(timer),
-                Effect::Report(fact) => self.parts.outbound.report(fact),
+                Effect::Report(fact) => self.report(fact),
             }
         }
         self.effects = effects;
+        if self.parts.storage.wrote() {
+            self.parts.status.exchanges.wrote();
+        }
         if barrier || self.parts.storage.wrote() {
             self.commits.push(self.parts.storage.end_step());
+        }
+    }
+
+    fn report(&mut self, fact: Fact) {
+        match fact {
+            Fact::Compared { partition, n, with: _, outcome } => {
+                self.parts.metrics.compared(outcome);
+                self.parts.status.exchanges.ended((partition, n), outcome, self.now);
+            }
+            Fact::Adopted(_) => {
+                self.parts.status.exchanges.adopted(self.parts.replica.exchanges());
+                self.parts.outbound.report(fact);
+            }
+            Fact::Answered(_)
+            | Fact::Silent(_)
+            | Fact::Newer(_)
+            | Fact::CaughtUp(_)
+            | Fact::Drained(_) => self.parts.outbound.report(fact),
         }
     }
 
@@ -295,6 +320,7 @@ impl<O: Outbound> Shard<O> {
         let status = &self.parts.status;
         status.pending.store(self.parts.replica.pending(), Ordering::Relaxed);
         status.catching_up.store(self.parts.replica.catching_up(), Ordering::Relaxed);
+        status.exchanges.building(self.parts.replica.trees_left());
         status.unsynced.store(self.tickets.len(), Ordering::Relaxed);
         status.step.store(self.parts.storage.step() - 1, Ordering::Relaxed);
         Turn::GoOn
