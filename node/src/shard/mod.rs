@@ -269,7 +269,8 @@ impl<O: Outbound> Shard<O> {
             | Fact::Silent(_)
             | Fact::Newer(_)
             | Fact::CaughtUp(_)
-            | Fact::Drained(_) => self.parts.outbound.report(fact),
+            | Fact::Drained(_)
+            | Fact::Damaged(_) => self.parts.outbound.report(fact),
         }
     }
 
