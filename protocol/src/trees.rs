@@ -187,12 +187,15 @@ impl<'a> Here<'a> {
         mine.flat_map(move |partition| self.owned(partition))
     }
 
-    /// With whom a tree is compared, in the order of their ids.
+    /// With whom a tree is compared, in the order of their ids. Who catches up merges all that others hold anyway, and is
+    /// compared with when the change is done.
     pub(crate) fn partners(self, id: TreeId) -> Vec<NodeId> {
         let (partition, n) = id;
+        let catches_up = |node: NodeId| self.view.must_catch_up(node, partition, n);
         let all = self.view.all_owners(partition, n).chain(self.view.fallbacks(partition, n));
-        let others = all.filter(|node| *node != self.me);
-        let mut partners: Vec<NodeId> = others.filter(|node| self.has_tree(*node, id)).collect();
+        let others = all.filter(|node| *node != self.me && !catches_up(self.me));
+        let others = others.filter(|node| self.has_tree(*node, id) && !catches_up(*node));
+        let mut partners: Vec<NodeId> = others.collect();
         partners.sort_unstable();
         partners.dedup();
         partners
