@@ -334,6 +334,20 @@ impl Parts<'_> {
         }
     }
 
+    /// Coordinates what another node passed on.
+    fn forwarded<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        from: NodeId,
+        request: RequestId,
+        asked: Request,
+    ) {
+        let coordinator =
+            if env.keeps(Mutant::ReuseRequestIds) { env.incarnation } else { Incarnation(0) };
+        let id = RequestId { coordinator, ..request };
+        self.take(env, id, Client::peer(from, request), asked, false);
+    }
+
     fn message<S: Storage>(&mut self, env: &mut Env<'_, S>, from: NodeId, message: Message) {
         let Message { view, partition, body } = message;
         if !admits(env, from, partition, &body) {
@@ -393,15 +407,7 @@ impl Parts<'_> {
                 let reply = anti_entropy::Reply { n, after, next, objects, wanted };
                 self.anti_entropy.replied(env, from, partition, reply);
             }
-            Body::Forward { request, asked } => {
-                let coordinator = if env.keeps(Mutant::ReuseRequestIds) {
-                    env.incarnation
-                } else {
-                    Incarnation(0)
-                };
-                let id = RequestId { coordinator, ..request };
-                self.take(env, id, Client::peer(from, request), asked, false);
-            }
+            Body::Forward { request, asked } => self.forwarded(env, from, request, asked),
             Body::ForwardOk { request, response } => {
                 let back = self.forwards.answered(env, from, request, response);
                 self.take_back(env, back);

@@ -25,6 +25,7 @@ mod message;
 mod object;
 mod primitive;
 mod request;
+mod tree;
 mod wish;
 
 /// The number of this format, the first byte of everything encoded in it.

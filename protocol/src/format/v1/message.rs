@@ -10,14 +10,13 @@ use super::{
     object::{self, DecodedObject, ViewId},
     primitive::{Id128, Random64},
     request,
+    tree::{self, Branch, Differing},
 };
 use crate::{
-    anti_entropy::Differing as LiveDiffering,
     id::{Incarnation, NodeId, RequestId as LiveRequestId},
     key::{Key as LiveKey, Partition},
     message::{Answer as LiveAnswer, Body as LiveBody, Message as LiveMessage},
     object::{Digest, Object},
-    trees::{Branch as LiveBranch, Sum},
 };
 
 #[derive(Deserialize, Serialize)]
@@ -131,15 +130,6 @@ enum Body<'a, O, R> {
     },
 }
 
-/// A branch and the sums of its children.
-type Differing = (Branch, Vec<(u8, Id128)>);
-
-#[derive(Clone, Copy, Deserialize, Serialize)]
-struct Branch {
-    depth: u8,
-    digits: u16,
-}
-
 #[derive(Deserialize, Serialize)]
 enum Answer<O> {
     Absent,
@@ -251,25 +241,16 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
                 .collect(),
             next: next.as_ref().map(key::key),
         },
-        LiveBody::Compare { n, sums } => Body::Compare {
-            n: *n,
-            sums: sums.iter().map(|(at, sum)| (branch(*at), Id128(sum.0))).collect(),
-        },
+        LiveBody::Compare { n, sums } => Body::Compare { n: *n, sums: tree::sums(sums) },
         LiveBody::CompareOk { n, differing } => {
-            let children = |sums: &[(u8, Sum)]| {
-                sums.iter().map(|(digit, sum)| (*digit, Id128(sum.0))).collect()
-            };
-            let branches = |differing: &[LiveDiffering]| {
-                differing.iter().map(|(at, sums)| (branch(*at), children(sums))).collect()
-            };
-            Body::CompareOk { n: *n, differing: differing.as_deref().map(branches) }
+            Body::CompareOk { n: *n, differing: differing.as_deref().map(tree::differing) }
         }
         LiveBody::Keys { n, leaves, after, until, keys } => Body::Keys {
             n: *n,
-            leaves: leaves.iter().copied().map(branch).collect(),
+            leaves: leaves.iter().copied().map(tree::branch).collect(),
             after: after.as_ref().map(key::key),
             until: until.as_ref().map(key::key),
-            keys: keys.iter().map(|(key, digest)| (key::key(key), Id128(digest.0))).collect(),
+            keys: tree::keys(keys),
         },
         LiveBody::KeysOk { n, after, next, objects, wanted } => Body::KeysOk {
             n: *n,
@@ -282,15 +263,6 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             wanted: wanted.iter().map(key::key).collect(),
         },
     }
-}
-
-fn branch(branch: LiveBranch) -> Branch {
-    Branch { depth: branch.depth, digits: branch.digits }
-}
-
-fn into_branch(branch: Branch) -> Result<LiveBranch, DecodeError> {
-    LiveBranch::new(branch.depth, branch.digits)
-        .ok_or(DecodeError::Invalid("a tree has no such branch"))
 }
 
 fn into_body(
@@ -345,32 +317,18 @@ fn into_body(
             objects: into_objects(objects)?,
             next: next.as_ref().map(key::into_key).transpose()?,
         },
-        Body::Compare { n, sums } => {
-            let sums = sums.into_iter().map(|(at, sum)| Ok((into_branch(at)?, Sum(sum.0))));
-            LiveBody::Compare { n, sums: sums.collect::<Result<_, DecodeError>>()? }
-        }
+        Body::Compare { n, sums } => LiveBody::Compare { n, sums: tree::into_sums(sums)? },
         Body::CompareOk { n, differing } => {
-            let children = |sums: Vec<(u8, Id128)>| {
-                sums.into_iter().map(|(digit, sum)| (digit, Sum(sum.0))).collect()
-            };
-            let branches = |differing: Vec<Differing>| {
-                let branches = differing.into_iter();
-                branches.map(|(at, sums)| Ok((into_branch(at)?, children(sums)))).collect()
-            };
-            let differing: Option<Result<_, DecodeError>> = differing.map(branches);
-            LiveBody::CompareOk { n, differing: differing.transpose()? }
+            let differing = differing.map(tree::into_differing).transpose()?;
+            LiveBody::CompareOk { n, differing }
         }
-        Body::Keys { n, leaves, after, until, keys } => {
-            let leaves = leaves.into_iter().map(into_branch);
-            let keys = keys.iter().map(|(key, sum)| Ok((key::into_key(key)?, Digest(sum.0))));
-            LiveBody::Keys {
-                n,
-                leaves: leaves.collect::<Result<_, _>>()?,
-                after: after.as_ref().map(key::into_key).transpose()?,
-                until: until.as_ref().map(key::into_key).transpose()?,
-                keys: keys.collect::<Result<_, DecodeError>>()?,
-            }
-        }
+        Body::Keys { n, leaves, after, until, keys } => LiveBody::Keys {
+            n,
+            leaves: tree::into_branches(leaves)?,
+            after: after.as_ref().map(key::into_key).transpose()?,
+            until: until.as_ref().map(key::into_key).transpose()?,
+            keys: tree::into_keys(&keys)?,
+        },
         Body::KeysOk { n, after, next, objects, wanted } => LiveBody::KeysOk {
             n,
             after: after.as_ref().map(key::into_key).transpose()?,
