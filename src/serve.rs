@@ -37,6 +37,10 @@ const FLAGS: &[(&str, &str)] = &[
     ),
     ("fallback_after_ms", "How long an owner may be silent before a fallback is asked"),
     ("fallbacks", "Whether fallbacks stand in for owners, on or off; off is for campaigns"),
+    (
+        "clock_entries",
+        "Truncate version vectors as the paper does; what was replaced may come back",
+    ),
     ("max_timeout_ms", "The longest that any request may take"),
     ("gossip_every_ms", "How often the node gossips"),
     ("suspect_after", "After how many periods of gossip without a heartbeat a node is suspected"),

@@ -27,6 +27,7 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::RepairOverwrites, "repair", Property::AcknowledgedIsDurable),
     caught(Mutant::LastWriteWins, "siblings", Property::AcknowledgedIsDurable),
     caught(Mutant::TreeMissesAnUpdate, "anti-entropy", Property::OwnersCanMend),
+    caught(Mutant::TruncateOldest, "read-write", Property::AcknowledgedIsDurable),
     caught(Mutant::AcceptForeignContext, "foreign", Property::ForeignContextsAreRefused),
     caught(Mutant::ForgetCancelled, "cart-retry", Property::AcknowledgedIsDurable),
     caught(Mutant::CutBeforeDrop, "cart-bound", Property::CancelledStaysCancelled),

@@ -74,6 +74,12 @@ impl Actors {
             Stored::Damaged => return Err(Refusal::Damaged),
         };
         let (object, own) = self.apply(env, bucket, operation, &before)?;
+        let limit =
+            if env.keeps(Mutant::TruncateOldest) { env.config.clock_entries } else { Some(1) };
+        let object = match limit {
+            Some(limit) => object.truncated(limit),
+            None => object,
+        };
         // A coordinator that owns no copy owes it to all owners (H1).
         let owed = hints::owed_after(env, key, bucket, &before, None);
         let changed = object != before.object;

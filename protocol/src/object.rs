@@ -260,6 +260,25 @@ impl Object {
         Self { entries: latest.into_iter().collect(), ..self }
     }
 
+    /// The object whose `seen` names at most `limit` actors, and those of its live entries: the paper's truncation.
+    ///
+    /// What is dropped makes this copy forget that it saw a write, so that a copy which still holds what was replaced
+    /// brings it back. No merge loses anything by it: an entry is dropped only for what is covered, and less is. The
+    /// paper drops the entry of the oldest time; there are no times in here, and the first in the order of the
+    /// actors goes: the oldest where runs are numbered, any where their numbers are random.
+    #[must_use]
+    pub(crate) fn truncated(self, limit: usize) -> Self {
+        let is_live = |seen: &Dot| self.entries.iter().any(|(dot, _)| dot.actor == seen.actor);
+        let mut excess = self.seen.len().saturating_sub(limit);
+        let kept = self.seen.dots().iter().copied().filter(|dot| {
+            let drops = excess > 0 && !is_live(dot);
+            excess -= usize::from(drops);
+            !drops
+        });
+        let seen = VersionVector::from_dots(kept);
+        Self { seen, ..self }
+    }
+
     /// The object reduced to the one entry of `dot`: what the mutant of V3 replicates.
     pub(crate) fn only(&self, dot: Dot) -> Self {
         let entries: Arc<[(Dot, Entry)]> =

@@ -53,6 +53,8 @@ mutants! {
     LastWriteWins = "last-write-wins" of "V5",
     /// A coordinator's own write leaves the tree as it was.
     TreeMissesAnUpdate = "tree-misses-an-update" of "V5",
+    /// Clock entries beyond a number are dropped, the oldest first, as in the paper.
+    TruncateOldest = "truncate-oldest" of "V6",
     /// A context of another cluster, bucket or key is taken.
     AcceptForeignContext = "accept-foreign-context" of "V7",
     /// A cancellation removes what is there and is not remembered.

@@ -181,6 +181,9 @@ pub struct Config {
     pub fallbacks: bool,
     /// The longest that any request may take, in milliseconds; a longer timeout is cut to this.
     pub max_timeout_ms: u32,
+    /// How many entries of a version vector a coordinator leaves, as the paper truncates its clocks (§4.4); `None`, the
+    /// default, keeps all. What was replaced may come back with it: see `Object::truncated`.
+    pub clock_entries: Option<usize>,
     /// How long a replica waits between two passes over its hints, in milliseconds.
     pub handoff_every_ms: u32,
     /// How many hints are handed over in one step, and how many records are looked at.
@@ -219,6 +222,7 @@ impl Config {
             fallback_after_ms: 50,
             fallbacks: true,
             max_timeout_ms: 10_000,
+            clock_entries: None,
             handoff_every_ms: 500,
             handoff_page: 64,
             catch_up_parallel: 8,

@@ -10,7 +10,7 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N] [fallbacks=off] [trees=DEPTH]` | starts all nodes; owners keep trees of that depth, and `page` is theirs too |
+//! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N] [fallbacks=off] [clocks=N] [trees=DEPTH]` | starts all nodes; owners keep trees of that depth, and `page` is theirs too |
 //! | `get`, `local`, `put`, `delete`, `add`, `cancel`, `change` | a client's request, see [`Ask`] |
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
@@ -150,6 +150,7 @@ impl Runner {
         if args.take_key("fallbacks").is_some_and(|fallbacks| fallbacks == "off") {
             setup.config.fallbacks = false;
         }
+        setup.config.clock_entries = ask::number(args, "clocks")?;
         if let Some(zones) = args.take_key("zones") {
             setup.zones = zones.split(' ').map(str::to_owned).collect();
         }

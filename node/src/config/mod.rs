@@ -67,6 +67,10 @@ pub struct NodeConfig {
     /// Whether fallbacks stand in for owners that are suspected or silent. Without them a write fails where too few
     /// owners answer, and nobody is owed what it missed: for campaigns.
     pub fallbacks: bool,
+    /// How many entries of a key's version vector are kept when it is written to, as the paper truncates its clocks: 1 to
+    /// 1,000,000. What was replaced may come back with it; without it all are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_entries: Option<usize>,
     /// The longest that any request may take, in milliseconds: 1 to 600,000.
     pub max_timeout_ms: u32,
     /// How often the node gossips, in milliseconds: 10 to 60,000.
@@ -200,6 +204,7 @@ impl Default for NodeConfig {
             free_space_reserve_mib: None,
             fallback_after_ms: core.fallback_after_ms,
             fallbacks: core.fallbacks,
+            clock_entries: core.clock_entries,
             max_timeout_ms: core.max_timeout_ms,
             gossip_every_ms: 1_000,
             suspect_after: 10,
@@ -286,6 +291,7 @@ impl NodeConfig {
             "free_space_reserve_mib",
             "fallback_after_ms",
             "fallbacks",
+            "clock_entries",
             "max_timeout_ms",
             "gossip_every_ms",
             "suspect_after",
@@ -314,7 +320,7 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 22] = [
+        let ranges: [(&str, u64, u64, u64); 23] = [
             ("weight", self.weight.into(), 1, Member::MAX_WEIGHT.into()),
             ("gossip_every_ms", self.gossip_every_ms.into(), 10, 60_000),
             ("suspect_after", self.suspect_after.into(), 2, 1_000),
@@ -322,6 +328,7 @@ impl NodeConfig {
             ("io_threads", self.io_threads.into(), 1, 64),
             ("cache_mib", self.cache_mib, 1, 1 << 20),
             ("free_space_reserve_mib", self.free_space_reserve_mib.unwrap_or(0), 0, 1 << 30),
+            ("clock_entries", self.clock_entries.unwrap_or(1) as u64, 1, 1_000_000),
             ("fallback_after_ms", self.fallback_after_ms.into(), 1, 60_000),
             ("max_timeout_ms", self.max_timeout_ms.into(), 1, 600_000),
             ("handoff_every_ms", self.handoff_every_ms.into(), 1, 3_600_000),
@@ -409,6 +416,7 @@ impl NodeConfig {
             cluster,
             fallback_after_ms: self.fallback_after_ms,
             fallbacks: self.fallbacks,
+            clock_entries: self.clock_entries,
             max_timeout_ms: self.max_timeout_ms,
             handoff_every_ms: self.handoff_every_ms,
             handoff_page: self.handoff_page,
@@ -485,6 +493,7 @@ mod tests {
             advertise: Some(String::new()),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
             free_space_reserve_mib: Some(1),
+            clock_entries: Some(1),
             speak_version: Some(1),
             mutant: Some(String::new()),
             ..NodeConfig::default()

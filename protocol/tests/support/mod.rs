@@ -6,4 +6,5 @@ pub(crate) mod ask;
 pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod history;
+pub(crate) mod metadata;
 pub(crate) mod walk;
