@@ -205,11 +205,7 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
         }
         LiveBody::GetOk { request, answer } => Body::GetOk {
             request: request_id(*request),
-            answer: match answer {
-                LiveAnswer::Absent => Answer::Absent,
-                LiveAnswer::Found(object) => Answer::Found(object::object(object)),
-                LiveAnswer::Damaged => Answer::Damaged,
-            },
+            answer: self::answer(answer, object::object),
         },
         LiveBody::Repair { key, object } => {
             Body::Repair { key: key::key(key), object: object::object(object) }
@@ -235,10 +231,7 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
         LiveBody::SyncPage { n, after, objects, next } => Body::SyncPage {
             n: *n,
             after: after.as_ref().map(key::key),
-            objects: objects
-                .iter()
-                .map(|(key, object)| (key::key(key), object::object(object)))
-                .collect(),
+            objects: pairs(objects, object::object),
             next: next.as_ref().map(key::key),
         },
         LiveBody::Compare { n, sums } => Body::Compare { n: *n, sums: tree::sums(sums) },
@@ -256,10 +249,7 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             n: *n,
             after: after.as_ref().map(key::key),
             next: next.as_ref().map(key::key),
-            objects: objects
-                .iter()
-                .map(|(key, object)| (key::key(key), object::object(object)))
-                .collect(),
+            objects: pairs(objects, object::object),
             wanted: wanted.iter().map(key::key).collect(),
         },
     }
@@ -281,14 +271,9 @@ fn into_body(
         Body::Get { request, key } => {
             LiveBody::Get { request: into_request_id(request), key: key::into_key(&key)? }
         }
-        Body::GetOk { request, answer } => LiveBody::GetOk {
-            request: into_request_id(request),
-            answer: match answer {
-                Answer::Absent => LiveAnswer::Absent,
-                Answer::Found(object) => LiveAnswer::Found(object::into_object(object)?),
-                Answer::Damaged => LiveAnswer::Damaged,
-            },
-        },
+        Body::GetOk { request, answer } => {
+            LiveBody::GetOk { request: into_request_id(request), answer: into_answer(answer)? }
+        }
         Body::Repair { key, object } => {
             LiveBody::Repair { key: key::into_key(&key)?, object: object::into_object(object)? }
         }
@@ -336,6 +321,29 @@ fn into_body(
             objects: into_objects(objects)?,
             wanted: wanted.iter().map(key::into_key).collect::<Result<_, _>>()?,
         },
+    })
+}
+
+fn pairs<'a, O>(
+    objects: &'a [(LiveKey, Object)],
+    object: impl Fn(&'a Object) -> O,
+) -> Vec<(Key<'a>, O)> {
+    objects.iter().map(|(key, live)| (key::key(key), object(live))).collect()
+}
+
+fn answer<'a, O>(answer: &'a LiveAnswer, object: impl Fn(&'a Object) -> O) -> Answer<O> {
+    match answer {
+        LiveAnswer::Absent => Answer::Absent,
+        LiveAnswer::Found(live) => Answer::Found(object(live)),
+        LiveAnswer::Damaged => Answer::Damaged,
+    }
+}
+
+fn into_answer(answer: Answer<DecodedObject<'_>>) -> Result<LiveAnswer, DecodeError> {
+    Ok(match answer {
+        Answer::Absent => LiveAnswer::Absent,
+        Answer::Found(object) => LiveAnswer::Found(object::into_object(object)?),
+        Answer::Damaged => LiveAnswer::Damaged,
     })
 }
 
