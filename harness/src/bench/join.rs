@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::load::{self, Load};
@@ -130,8 +129,8 @@ async fn observe(
     let (from, until) = joined.context("a fresh node joins")?;
     let asked = asked.into_inner();
     let end = until.min(SETTLE + 2 * half);
-    let (idle_per_s, idle_p999_ms) = between(&asked, SETTLE, from)?;
-    let (join_per_s, join_p999_ms) = between(&asked, from, end)?;
+    let (idle_per_s, idle_p999_ms) = between(&asked, SETTLE, from);
+    let (join_per_s, join_p999_ms) = between(&asked, from, end);
     Ok(Join {
         idle_per_s,
         idle_p999_ms,
@@ -163,17 +162,13 @@ async fn change(ground: &ProcessGround, id: usize, fault: &Fault) -> anyhow::Res
 }
 
 /// Of the operations asked in this stretch: how many a second, and p99.9 in milliseconds.
-fn between(
-    asked: &[(Duration, Duration)],
-    from: Duration,
-    until: Duration,
-) -> anyhow::Result<(f64, f64)> {
-    let mut latencies = Histogram::<u64>::new(3).context("a histogram")?;
+fn between(asked: &[(Duration, Duration)], from: Duration, until: Duration) -> (f64, f64) {
+    let mut latencies = load::histogram();
     for (_, took) in asked.iter().filter(|(at, _)| (from..until).contains(at)) {
         latencies.saturating_record(took.as_nanos() as u64);
     }
     let per_s = latencies.len() as f64 / (until - from).as_secs_f64();
-    Ok((per_s, latencies.value_at_quantile(0.999) as f64 / 1e6))
+    (per_s, latencies.value_at_quantile(0.999) as f64 / 1e6)
 }
 
 impl Join {
@@ -231,8 +226,6 @@ impl Joins {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use std::time::Duration;
 
     use super::{Join, between};
@@ -245,7 +238,7 @@ mod tests {
     fn what_was_asked_in_a_stretch_counts_with_all_of_its_wait() {
         let asked =
             [(ms(99), ms(500)), (ms(100), ms(4)), (ms(1_099), ms(80)), (ms(1_100), ms(900))];
-        let (per_s, p999) = between(&asked, ms(100), ms(1_100)).unwrap();
+        let (per_s, p999) = between(&asked, ms(100), ms(1_100));
         assert_eq!(per_s, 2.0);
         assert!((79.9..80.2).contains(&p999), "{p999}");
     }

@@ -120,7 +120,8 @@ impl Due {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+/// For latencies in nanoseconds.
+pub(super) fn histogram() -> Histogram<u64> {
     match Histogram::new_with_bounds(1, LONGEST_NS, 3) {
         Ok(histogram) => histogram,
         Err(error) => unreachable!("the bounds are constants that fit: {error}"),
