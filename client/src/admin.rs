@@ -154,7 +154,7 @@ impl Client {
     }
 
     /// Waits until the cluster is quiet: one layout everywhere, nothing staged, nobody draining or catching up, no
-    /// request under way, no hint owed, and no tree differs: since it last wrote, each shard has found every other owner's
+    /// request under way, no hint owed, no damaged record to mend, and no tree differs: since it last wrote, each shard has found every other owner's
     /// tree equal (where anti-entropy is on). `tell` is given what is waited for whenever that changes.
     ///
     /// # Errors
@@ -270,6 +270,13 @@ fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<St
         }
         if catching_up > 0 {
             waits.push(format!("{name} catches up with {catching_up} partitions"));
+        }
+        let unmended = sum(|shard| shard.unmended);
+        if unmended > 0 {
+            waits.push(format!("{name} has {unmended} damaged records to mend"));
+        }
+        if members.shards.iter().any(|shard| shard.looks_for_damage) {
+            waits.push(format!("{name} looks for damaged records"));
         }
     }
     views.sort_unstable();
@@ -415,11 +422,13 @@ mod tests {
     #[test]
     fn each_thing_that_is_not_quiet_is_named_and_begins_the_passes_again() {
         type Break = fn(&mut Look);
-        let cases: [(Break, &str); 7] = [
+        let cases: [(Break, &str); 9] = [
             (|look| look.says = Err("gone".into()), "n1 does not answer (gone)"),
             (|look| said(look).view = None, "n1 has no view"),
             (|look| said(look).shards[0].pending = 2, "n1 has 2 requests under way"),
             (|look| said(look).shards[1].catching_up = 9, "n1 catches up with 9 partitions"),
+            (|look| said(look).shards[0].unmended = 3, "n1 has 3 damaged records to mend"),
+            (|look| said(look).shards[1].looks_for_damage = true, "n1 looks for damaged records"),
             (|look| said(look).view.as_mut().expect("a view").draining.push(7), "n7 drains"),
             (
                 |look| said(look).view.as_mut().expect("a view").next = Some(4),

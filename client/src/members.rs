@@ -298,6 +298,10 @@ pub struct ShardSeen {
     pub exchanges: u64,
     /// How many of the newest in a row found equal trees since the shard last wrote anything: at most a rotation.
     pub equal: u64,
+    /// Records that were damaged and are not mended yet.
+    pub unmended: u64,
+    /// Whether it has not looked at all its records since it started: some may be damaged.
+    pub looks_for_damage: bool,
 }
 
 impl NewWish {

@@ -54,7 +54,7 @@ pub enum Action {
     Restart(u8),
     /// A disk is lost, and with it the node.
     Wipe(u8),
-    /// The decree is made that leads to the view with this number.
+    /// The decree with this number is made, counted from one.
     Decree(u8),
     /// A node comes to go by a newer view.
     Adopt {
@@ -63,6 +63,8 @@ pub enum Action {
         /// The view, by its number.
         view: u8,
     },
+    /// A node whose shard has found damage raises the view.
+    Raise(u8),
     /// The checksum of a durable record fails from now on.
     Damage {
         /// The node.
@@ -96,11 +98,13 @@ impl World {
             Action::Wipe(at) => format!("wipe {}", node(at)),
             Action::Decree(view) => {
                 let turn = &self.setup().turns[usize::from(view) - 1];
-                format!("decree {}: {turn}", self.setup().view(view).id())
+                let leads_to = self.setup().decrees[usize::from(view)];
+                format!("decree {}: {turn}", self.setup().view(leads_to).id())
             }
             Action::Adopt { node: at, view } => {
                 format!("{} adopts {}", node(at), self.setup().view(view).id())
             }
+            Action::Raise(at) => format!("{} raises the view", node(at)),
             Action::Damage { node: at, key } => {
                 format!("damage {} {}", node(at), self.setup().keys[usize::from(key)])
             }

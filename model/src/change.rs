@@ -17,7 +17,7 @@ use cartwheel_protocol::{
 use crate::{
     action::Action,
     client::Op,
-    setup::Setup,
+    setup::{Budget, Setup},
     witness::{Observer, Witness},
     world::World,
 };
@@ -164,9 +164,20 @@ impl Setup {
 }
 
 impl World {
-    /// The view that was decreed last.
+    /// The newest view that there is: decreed, or raised since.
     pub(crate) fn newest(&self) -> &Arc<View> {
-        self.setup.view(self.decreed)
+        self.setup.view(self.newest_number())
+    }
+
+    fn newest_number(&self) -> u8 {
+        let decreed = self.setup.decrees[usize::from(self.decreed)];
+        self.raised.last().map_or(decreed, |raised| decreed.max(*raised))
+    }
+
+    /// Whether the view with this number has come about.
+    fn exists(&self, view: u8) -> bool {
+        let decrees = &self.setup.decrees[..=usize::from(self.decreed)];
+        decrees.contains(&view) || self.raised.contains(&view)
     }
 
     /// The view that a node goes by.
@@ -174,13 +185,13 @@ impl World {
         Some(self.setup.view(self.hosts[at].view?))
     }
 
-    /// Whether every node that is not lost goes by the view that was decreed last, if it is in it at all.
+    /// Whether every node that is not lost goes by the newest view, if it is in it at all.
     pub(crate) fn all_are_up_to_date(&self) -> bool {
         let newest = self.newest();
         let mut nodes = self.setup.nodes.iter().zip(&self.hosts);
         nodes.all(|(id, host)| {
             host.out
-                || host.view == Some(self.decreed)
+                || host.view == Some(self.newest_number())
                 || (host.view.is_none() && !newest.lists(*id))
         })
     }
@@ -191,13 +202,35 @@ impl World {
         }
         for (at, host) in self.hosts.iter().enumerate().filter(|(_, host)| host.is_up()) {
             let lists = |view: &u8| self.setup.view(*view).lists(self.setup.nodes[at]);
+            let newest = self.newest_number();
             let first = match host.view {
                 Some(view) => Some(view + 1),
-                None => (0..=self.decreed).find(lists),
+                None => (0..=newest).filter(|view| self.exists(*view)).find(lists),
             };
-            let newer = first.into_iter().flat_map(|first| first..=self.decreed);
+            let newer = first.into_iter().flat_map(|first| first..=newest);
+            let newer = newer.filter(|view| self.exists(*view));
             actions.extend(newer.map(|view| Action::Adopt { node: at as u8, view }));
+            if self.left(Budget::Raise) > 0 && self.raised_by(at).is_some() {
+                actions.push(Action::Raise(at as u8));
+            }
         }
+    }
+
+    /// The number of the view that a node would raise its own to, if a shard of it wants that.
+    pub(crate) fn raised_by(&self, at: usize) -> Option<u8> {
+        let host = &self.hosts[at];
+        let view = self.view_of(at).filter(|_| host.wants_above == host.view)?;
+        let raised = self.setup.number_of(view.raised(self.setup.nodes[at]).id())?;
+        (!self.exists(raised)).then_some(raised)
+    }
+
+    /// Membership raises the view and has that on disk; the shards of the node go by it.
+    pub(crate) fn raise(&mut self, at: usize, observer: &mut impl Observer) {
+        let raised = self.raised_by(at).expect("a shard wants a newer view");
+        let place = self.raised.partition_point(|known| *known < raised);
+        self.raised.insert(place, raised);
+        observer.note(Witness::Raised);
+        self.adopt(at, raised, observer);
     }
 
     fn may_decree(&self) -> bool {
@@ -208,7 +241,7 @@ impl World {
             && match &turn.orders {
                 Some(orders) => orders.iter().all(|order| self.is_ready(*order)),
                 None => {
-                    let must = &self.setup.musts[usize::from(self.decreed)];
+                    let must = &self.setup.musts[usize::from(self.newest_number())];
                     let progress = |node| self.hosts[self.setup.index(node)].progress;
                     may_finish(view, must, progress, self.setup.config.rules)
                 }
@@ -221,7 +254,8 @@ impl World {
         match order {
             Order::Forget(node) => {
                 let host = &self.hosts[usize::from(node)];
-                host.out || host.drained == Some(self.newest().id())
+                let era = self.newest().id().era();
+                host.out || host.drained.is_some_and(|drained| drained.era() == era)
             }
             Order::ReplaceLost { old, .. } => self.hosts[usize::from(old)].out,
             Order::Join(_) | Order::Leave(_) | Order::Replace { .. } | Order::Address(_) => true,
@@ -279,15 +313,16 @@ impl World {
                 let host = self.hosts[at].make_mut();
                 host.drained = host.drained.max(Some(view));
             }
+            Fact::Damaged(view) => {
+                let wanted = self.setup.number_of(view);
+                let host = self.hosts[at].make_mut();
+                host.wants_above = host.wants_above.max(wanted);
+            }
             Fact::Compared { outcome: Compared::Differed(keys), .. } if keys > 0 => {
                 observer.note(Witness::TreesMended);
             }
-            // Suspicion, asking for a view and raising one are actions of their own here.
-            Fact::Answered(_)
-            | Fact::Silent(_)
-            | Fact::Newer(_)
-            | Fact::Damaged(_)
-            | Fact::Compared { .. } => {}
+            // Suspicion and asking for a view are actions of their own here.
+            Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) | Fact::Compared { .. } => {}
         }
     }
 }

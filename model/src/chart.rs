@@ -43,6 +43,7 @@ pub(crate) fn draw(start: &World, actions: &[Action]) -> String {
             Action::Ask { at, .. }
             | Action::Retry { at, .. }
             | Action::Sync(at)
+            | Action::Raise(at)
             | Action::Fire(at, _)
             | Action::Suspect { node: at, .. }
             | Action::Trust { node: at, .. }

@@ -51,6 +51,11 @@ impl Cell {
         }
     }
 
+    /// Whether it can be read and is all that it was.
+    fn is_whole(&self) -> bool {
+        self.record().is_some_and(|record| record.damaged.is_none())
+    }
+
     /// The record, if it can be read.
     pub fn record(&self) -> Option<&Record> {
         match self {
@@ -96,6 +101,27 @@ impl Disk {
     /// Whether the node sees any record.
     pub fn is_empty(&self) -> bool {
         self.durable.is_empty() && self.tail.iter().all(|batch| batch.is_empty())
+    }
+
+    /// Whether the node would find a damaged record, or one that was and is not mended.
+    pub(crate) fn has_damage(&self) -> bool {
+        let unsynced = self.tail.iter().flat_map(|batch| batch.writes.iter()).map(|(key, _)| key);
+        let mut keys = self.durable.iter().map(|(key, _)| key).chain(unsynced);
+        keys.any(|key| self.cell(key).is_some_and(|cell| !cell.is_whole()))
+    }
+
+    /// Whether all that is durable can be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.durable.iter().all(|(_, cell)| cell.is_whole())
+    }
+
+    /// Whether the step that is running mends a damaged record.
+    pub(crate) fn would_mend(&self) -> bool {
+        self.open.iter().any(|(key, cell)| {
+            let before = self.cell_before(key).and_then(Cell::record);
+            let was_marked = before.is_some_and(|record| record.damaged.is_some());
+            was_marked && cell.as_ref().is_some_and(|cell| cell.is_whole())
+        })
     }
 
     /// Whether the step that is running removes a record that owes somebody.
@@ -218,7 +244,7 @@ mod tests {
     fn record(id: u128) -> Record {
         let object =
             Object::from_parts(VersionVector::default(), Vec::new(), Vec::from([AddId(id)]));
-        Record { object, own: None, owed: None }
+        Record { object, ..Record::default() }
     }
 
     fn disk_with_three_batches() -> Disk {

@@ -34,6 +34,8 @@ pub struct Host {
     pub(crate) saved: Option<u8>,
     /// What it has ever told of its views. That is true for good.
     pub(crate) progress: Progress,
+    /// The view that a shard of it wants one above, by its number.
+    pub(crate) wants_above: Option<u8>,
     /// The view in which it has told that it holds nothing any more.
     pub(crate) drained: Option<ViewId>,
 }
@@ -51,6 +53,7 @@ impl Host {
             view: None,
             saved: None,
             progress: Progress::default(),
+            wants_above: None,
             drained: None,
         }
     }
@@ -70,6 +73,7 @@ impl Host {
         self.suspects = 0;
         self.asked = 0;
         self.view = None;
+        self.wants_above = None;
     }
 
     /// The disk is lost: the node stays out.

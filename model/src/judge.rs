@@ -161,9 +161,13 @@ impl World {
         let host = &self.hosts[at];
         let dropped = host.disk.would_drop_a_hint();
         let forgot = host.disk.would_forget_a_cancel();
+        let mended = host.disk.would_mend();
         let Some(batch) = self.hosts[at].make_mut().disk.close(tickets) else { return };
         if dropped {
             observer.note(Witness::HintDelivered);
+        }
+        if mended {
+            observer.note(Witness::DamageMended);
         }
         if forgot {
             observer.note(Witness::CancelledBound);

@@ -1,6 +1,7 @@
 //! Presets: small clusters with few faults, each explored to the end.
 
 mod changes;
+mod damages;
 mod plans;
 
 use crate::{setup::Plan, witness::Witness};
@@ -18,6 +19,10 @@ pub struct Preset {
     /// Whether it is small enough for every test run.
     pub is_quick: bool,
 }
+
+/// What a preset with damage shows.
+const DAMAGE: &[Witness] =
+    &[Witness::Damaged, Witness::Raised, Witness::DamageMended, Witness::StrictReadAfterWrite];
 
 impl Preset {
     /// All of them.
@@ -133,10 +138,57 @@ impl Preset {
         },
         Self {
             name: "damage",
-            why: "A record is damaged between a write and a read: it is never taken for absent.",
-            plan: plans::damage,
-            needs: &[Witness::Damaged, Witness::StrictReadAfterWrite],
-            is_quick: true,
+            why: "A record is damaged between a write and a read: it is never taken for absent, and mended by a quorum.",
+            plan: damages::damage,
+            needs: DAMAGE,
+            is_quick: false,
+        },
+        Self {
+            name: "damage-and-write",
+            why: "A record is damaged while one that owns nothing writes: what it had acknowledged counts no more.",
+            plan: damages::damage_and_write,
+            needs: DAMAGE,
+            is_quick: false,
+        },
+        Self {
+            name: "damage-then-write",
+            why: "A damaged record is written to by one that knows nothing of it: that does not mend it.",
+            plan: damages::damage_then_write,
+            needs: DAMAGE,
+            is_quick: false,
+        },
+        Self {
+            name: "damage-twice",
+            why: "Two of three owners lose one record: the third mends them, not they each other.",
+            plan: damages::damage_twice,
+            needs: DAMAGE,
+            is_quick: false,
+        },
+        Self {
+            name: "damage-crash",
+            why: "A record is damaged and its node crashes before, while or after it is mended.",
+            plan: damages::damage_crash,
+            needs: &[
+                Witness::Damaged,
+                Witness::Raised,
+                Witness::DamageMended,
+                Witness::CrashLost,
+                Witness::Restarted,
+            ],
+            is_quick: false,
+        },
+        Self {
+            name: "damage-change",
+            why: "One of two owners is replaced while the record of the other is damaged.",
+            plan: damages::damage_change,
+            needs: &[
+                Witness::Damaged,
+                Witness::Raised,
+                Witness::DamageMended,
+                Witness::CaughtUp,
+                Witness::Changed,
+            ],
+            is_quick: false,
         },
         Self {
             name: "suspect-differently",

@@ -63,13 +63,18 @@ pub struct Plan {
     pub crashing: Vec<u8>,
     /// Whose disk may be wiped or damaged; empty for everybody.
     pub losing: Vec<u8>,
+    /// How often the view of one decree may be raised.
+    pub raises: u8,
 }
 
 /// A plan that was worked out: immutable, shared by all worlds of an exploration.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Setup {
-    /// The view at the start, then what each of `turns` leads to.
+    /// Every view that may come about, ascending: the one at the start, and what each of `turns` leads to, each
+    /// followed by what it may be raised to.
     pub(crate) views: Vec<Arc<View>>,
+    /// The number of the view at the start, then of what each of `turns` leads to.
+    pub(crate) decrees: Vec<u8>,
     /// Who must catch up in each view.
     pub(crate) musts: Vec<Vec<NodeId>>,
     pub(crate) turns: Vec<Turn>,
@@ -115,6 +120,10 @@ pub enum Budget {
     CatchUp,
     /// An owner compares its tree with another's, or goes on with that.
     AntiEntropy,
+    /// A node looks for damaged records, and asks about those that it knows.
+    Mend,
+    /// A node raises the view.
+    Raise,
 }
 
 /// How often each kind of event may still happen.
@@ -123,7 +132,7 @@ pub struct Budgets([u8; Budget::ALL.len()]);
 
 impl Budget {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Crash,
         Self::Wipe,
         Self::Damage,
@@ -135,6 +144,8 @@ impl Budget {
         Self::Handoff,
         Self::CatchUp,
         Self::AntiEntropy,
+        Self::Mend,
+        Self::Raise,
     ];
 
     /// Its name in `--set` and in replay files.
@@ -151,6 +162,8 @@ impl Budget {
             Self::Handoff => "handoff",
             Self::CatchUp => "catch-up",
             Self::AntiEntropy => "anti-entropy",
+            Self::Mend => "mend",
+            Self::Raise => "raise",
         }
     }
 }
@@ -233,6 +246,7 @@ impl Plan {
             suspected: Vec::new(),
             crashing: Vec::new(),
             losing: Vec::new(),
+            raises: 0,
         }
     }
 
@@ -275,7 +289,8 @@ impl Setup {
             cancelled_bound: plan.cancelled_bound,
             ..Bucket::new(name.clone(), plan.kind, plan.owners)
         };
-        let (views, nodes) = views_in_order(plan, &bucket);
+        let (decreed, nodes) = views_in_order(plan, &bucket);
+        let (views, decrees) = with_raises(&decreed, &nodes, plan.raises);
         let view = &views[0];
         let names = ["k", "l", "m"];
         let keys = names.iter().take(usize::from(plan.keys));
@@ -291,6 +306,7 @@ impl Setup {
         Self {
             musts: musts(&views),
             views,
+            decrees,
             turns: plan.turns.clone(),
             config: Arc::new(config),
             bucket,
@@ -320,6 +336,21 @@ impl Setup {
     pub(crate) fn index(&self, node: NodeId) -> usize {
         self.nodes.binary_search(&node).expect("messages go to members only")
     }
+}
+
+/// Views, each followed by all that it may be raised to, and where the first ones stand.
+fn with_raises(decreed: &[Arc<View>], nodes: &[NodeId], raises: u8) -> (Vec<Arc<View>>, Vec<u8>) {
+    let (mut views, mut decrees) = (Vec::new(), Vec::new());
+    for view in decreed {
+        decrees.push(views.len() as u8);
+        views.push(view.clone());
+        let mut before = view.clone();
+        for _ in 0..raises {
+            views.extend(nodes.iter().map(|raiser| Arc::new(before.raised(*raiser))));
+            before = Arc::new(before.raised(NodeId(0)));
+        }
+    }
+    (views, decrees)
 }
 
 /// Views of one partition. The members' preference list ascends with the ids, those that come later follow, and each

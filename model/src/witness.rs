@@ -32,6 +32,10 @@ pub enum Witness {
     DiskLost,
     /// A record was damaged.
     Damaged,
+    /// A view was raised.
+    Raised,
+    /// A damaged record was mended.
+    DamageMended,
     /// A message was delivered twice.
     Duplicated,
     /// Two attempts of one operation were acknowledged.
@@ -78,7 +82,7 @@ pub enum Witness {
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -90,6 +94,8 @@ impl Witness {
         Self::Restarted,
         Self::DiskLost,
         Self::Damaged,
+        Self::Raised,
+        Self::DamageMended,
         Self::Duplicated,
         Self::RetriedTwice,
         Self::TwoDots,
@@ -127,6 +133,8 @@ impl Witness {
             Self::Restarted => "a node restarts",
             Self::DiskLost => "a disk is lost",
             Self::Damaged => "a record is damaged",
+            Self::Raised => "a view is raised",
+            Self::DamageMended => "a damaged record is mended",
             Self::Duplicated => "a message arrives twice",
             Self::RetriedTwice => "both attempts are acknowledged",
             Self::TwoDots => "an entry is coordinated twice",
@@ -174,8 +182,14 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Counts witnesses, from any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Witnesses([AtomicU64; Witness::ALL.len()]);
+
+impl Default for Witnesses {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; Witness::ALL.len()])
+    }
+}
 
 impl Witnesses {
     /// How often something happened.

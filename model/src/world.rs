@@ -24,8 +24,10 @@ pub struct World {
     pub(crate) clients: Hashed<Vec<Client>>,
     pub(crate) ghost: Hashed<Ghost>,
     pub(crate) left: Budgets,
-    /// The number of the newest view that was decreed.
+    /// How many decrees were made.
     pub(crate) decreed: u8,
+    /// The views that came about without a decree, by their numbers, ascending.
+    pub(crate) raised: Vec<u8>,
 }
 
 impl World {
@@ -39,6 +41,7 @@ impl World {
             ghost: Hashed::new(Ghost::default()),
             left: plan.budgets,
             decreed: 0,
+            raised: Vec::new(),
             setup: Hashed::new(setup),
         };
         for at in 0..world.hosts.len() {
@@ -121,6 +124,7 @@ impl World {
                     Timer::Fallback(_) => self.left(Budget::Silence) > 0,
                     Timer::Deadline(_) => self.left(Budget::Deadline) > 0,
                     Timer::CatchUp => self.left(Budget::CatchUp) > 0,
+                    Timer::Mend => self.left(Budget::Mend) > 0 && host.disk.has_damage(),
                     Timer::Handoff => self.left(Budget::Handoff) > 0 && self.may_hand_off(at),
                     Timer::AntiEntropy => self.left(Budget::AntiEntropy) > 0,
                     Timer::Trees => true,
@@ -225,6 +229,10 @@ impl World {
             }
             Action::Decree(_) => self.decree(observer),
             Action::Adopt { node, view } => self.adopt(usize::from(node), view, observer),
+            Action::Raise(at) => {
+                self.spend(Budget::Raise);
+                self.raise(usize::from(at), observer);
+            }
             Action::Damage { node, key } => {
                 self.spend(Budget::Damage);
                 observer.note(Witness::Damaged);
@@ -255,6 +263,7 @@ impl World {
             Timer::AntiEntropy => self.spend(Budget::AntiEntropy),
             // It is set until the trees are whole, and no longer.
             Timer::Trees => {}
+            Timer::Mend => self.spend(Budget::Mend),
         }
         assert!(self.hosts[at].make_mut().timers.remove(&timer), "{timer} is not set");
         self.step(at, Input::Timeout(timer), observer);
@@ -398,8 +407,7 @@ impl World {
     /// Whether nothing is under way or owed and no tree differs; where there are no trees, nothing was lost since every owner
     /// answered one read.
     pub fn is_quiet(&self) -> bool {
-        let is_whole =
-            |host: &Host| host.out || host.disk.durable().all(|(_, cell)| cell.record().is_some());
+        let is_whole = |host: &Host| host.out || host.disk.is_whole();
         let newest = self.newest();
         let agree = if self.setup.has_trees() { self.trees_agree() } else { !self.ghost.stirred };
         agree
@@ -432,8 +440,9 @@ impl World {
     /// Whether nothing is under way: every node that is not lost is up and goes by the newest view, all is durable, no message is in flight and
     /// no request open.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let is_background =
-            |timer: &Timer| matches!(timer, Timer::Handoff | Timer::Trees | Timer::AntiEntropy);
+        let is_background = |timer: &Timer| {
+            matches!(timer, Timer::Handoff | Timer::Trees | Timer::AntiEntropy | Timer::Mend)
+        };
         let only_background = |host: &Host| host.timers.iter().all(is_background);
         let rests = |host: &Host| {
             host.out || (host.is_up() && host.disk.tail().is_empty() && only_background(host))

@@ -95,6 +95,7 @@ impl Inner {
             ("unsynced".into(), sum(|shard| shard.unsynced.load(Ordering::Relaxed) as u64)),
             ("steps".into(), sum(|shard| shard.step.load(Ordering::Relaxed))),
             ("catching-up".into(), sum(|shard| shard.catching_up.load(Ordering::Relaxed) as u64)),
+            ("unmended".into(), sum(|shard| shard.unmended.load(Ordering::Relaxed) as u64)),
             ("hints".into(), sum(|shard| shard.handed_over.load(Ordering::Relaxed))),
             ("waiting-requests".into(), waiting_requests as u64),
             ("waiting-messages".into(), waiting_messages as u64),

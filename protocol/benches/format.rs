@@ -25,7 +25,7 @@ fn dots(count: u64) -> impl Iterator<Item = Dot> {
 fn record(entries: u64, entry: impl Fn(u64) -> Entry) -> Record {
     let live = dots(entries).enumerate().map(|(at, dot)| (dot, entry(at as u64))).collect();
     let object = Object::from_parts(VersionVector::from_dots(dots(entries)), live, Vec::new());
-    Record { object, own: dots(1).next(), owed: None }
+    Record { object, own: dots(1).next(), ..Record::default() }
 }
 
 fn addition(at: u64) -> Entry {

@@ -124,7 +124,7 @@ fn record(number: u64) -> Record {
     let value = Value { put_id: PutId(number.into()), time_us: 0, bytes };
     let entries = vec![(dot, Entry::Value(value))];
     let object = Object::from_parts(VersionVector::from_dots([dot]), entries, Vec::new());
-    Record { object, own: None, owed: None }
+    Record { object, ..Record::default() }
 }
 
 /// Lets the first node compare all of its trees with the second.

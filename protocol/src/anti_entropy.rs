@@ -271,7 +271,7 @@ impl AntiEntropy {
             }
             let key = RecordKey { partition, key: key.clone() };
             match hints::absorb(env, &key, object, None) {
-                Absorbed::Held { .. } | Absorbed::Damaged | Absorbed::UnknownBucket => {}
+                Absorbed::Held { .. } | Absorbed::UnknownBucket => {}
             }
         }
         for key in reply.wanted.iter() {

@@ -5,6 +5,9 @@
 //! owners, all must. Only owners that go by the same joint view count: what one of them has not taken in by then can
 //! only be acknowledged as a strict write by those who come after, which goes to the next layout's owners too.
 //!
+//! A view that is only raised changes nothing of this: the same owners count, and strict writes go to both layouts in it
+//! as before. So what was merged holds on.
+//!
 //! Each source is read in pages with a cursor, a bounded number of partitions at a time. A page is merged in one step; the next is
 //! asked for by its last key, so that nothing is remembered at the source. Whoever crashes begins again.
 
@@ -16,9 +19,10 @@ use crate::{
     id::NodeId,
     key::{Key, Partition, RecordKey},
     membership::least_quorum,
+    mending,
     message::Body,
     object::Object,
-    record::{Storage, Stored},
+    record::{Record, Storage, Stored},
     rules::Mutant,
     step::{Effect, Fact, Ticket, Timer},
     view::ViewId,
@@ -127,7 +131,7 @@ impl CatchUp {
         partition: Partition,
         page: Page,
     ) {
-        if view != env.view.id() && env.keeps(Mutant::UnfencedSync) {
+        if view.era() != env.view.id().era() && env.keeps(Mutant::UnfencedSync) {
             return;
         }
         let Page { n, after, objects, next } = page;
@@ -143,7 +147,7 @@ impl CatchUp {
             match hints::absorb(env, &key, object, None) {
                 Absorbed::Held { .. } => {}
                 // It cannot be merged here: the source does not count.
-                Absorbed::Damaged | Absorbed::UnknownBucket => return,
+                Absorbed::UnknownBucket => return,
             }
         }
         if next.is_some() {
@@ -169,7 +173,7 @@ impl CatchUp {
     ) {
         let Some(task) = self.tasks.get_mut(&(partition, n)) else { return };
         let source = task.sources.iter_mut().find(|known| known.node == source);
-        if let Some(source) = source.filter(|_| view == env.view.id()) {
+        if let Some(source) = source.filter(|_| view.era() == env.view.id().era()) {
             source.at = At::Durable;
             self.go_on(env);
         }
@@ -241,8 +245,8 @@ pub(crate) struct Page {
     pub(crate) next: Option<Key>,
 }
 
-/// Answers with a page, if this node owns the partition in the present layout and goes by the asker's view. A damaged record
-/// ends it: silence is not "nothing" (W1).
+/// Answers with a page, if this node owns the partition in the present layout and goes by the asker's view, however often that
+/// was raised. A damaged record ends it: silence is not "nothing" (W1), and the page is asked for again.
 pub(crate) fn answer<S: Storage>(
     env: &mut Env<'_, S>,
     (from, view): (NodeId, ViewId),
@@ -250,7 +254,7 @@ pub(crate) fn answer<S: Storage>(
     n: u8,
     after: Option<Key>,
 ) {
-    let fenced = view == env.view.id() || !env.keeps(Mutant::UnfencedSync);
+    let fenced = view.era() == env.view.id().era() || !env.keeps(Mutant::UnfencedSync);
     let has_size = env.view.layout().sizes().contains(&n);
     if !fenced || !has_size || !env.view.owners(partition, n).contains(&env.me) {
         return;
@@ -270,10 +274,14 @@ pub(crate) fn answer<S: Storage>(
         if key.partition != partition {
             break;
         }
-        match stored {
+        match mending::judge(env, &key, stored) {
+            Stored::Found(Record { damaged: Some(_), .. }) | Stored::Damaged if of_size => {
+                if env.keeps(Mutant::PageSkipsDamaged) {
+                    return;
+                }
+            }
             Stored::Found(record) if of_size => objects.push((key.key, record.object)),
-            Stored::Found(_) | Stored::Absent => {}
-            Stored::Damaged => return,
+            Stored::Found(_) | Stored::Absent | Stored::Damaged => {}
         }
     }
     let body = Body::SyncPage { n, after, objects: objects.into(), next };

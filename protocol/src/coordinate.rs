@@ -10,7 +10,7 @@ use crate::{
     env::Env,
     hints,
     key::RecordKey,
-    limits,
+    limits, mending,
     object::{Object, Value},
     record::{Record, Storage, Stored},
     request::{Operation, Refusal},
@@ -68,7 +68,7 @@ impl Actors {
         bucket: &Bucket,
         operation: &Operation,
     ) -> Result<Coordinated, Refusal> {
-        let before = match env.storage.read(key) {
+        let before = match mending::read(env, key) {
             Stored::Absent => Record::default(),
             Stored::Found(record) => record,
             Stored::Damaged => return Err(Refusal::Damaged),
@@ -87,7 +87,8 @@ impl Actors {
             Some(dot) if changed && !env.keeps(Mutant::ReplicateOnlyNewEntry) => object.only(dot),
             Some(_) | None => object.clone(),
         };
-        let record = Record { object, own: own.or(before.own), owed };
+        let damaged = mending::mark_after(env, key, bucket, &before);
+        let record = Record { object, own: own.or(before.own), owed, damaged };
         if record != before && env.keeps(Mutant::TreeMissesAnUpdate) {
             env.write(key, &before.object, Some(record));
         } else if record != before {

@@ -4,6 +4,7 @@ use crate::{
     bucket::Bucket,
     id::{Incarnation, NodeId},
     key::{Partition, RecordKey},
+    mending::Mending,
     message::{Body, Message},
     object::{Merging, Object},
     record::{Record, Storage},
@@ -40,6 +41,8 @@ pub(crate) struct Env<'a, S> {
     pub(crate) shard: Shard,
     pub(crate) suspected: &'a [NodeId],
     pub(crate) short: bool,
+    /// The marks of damaged records: whoever reads one adds to them.
+    pub(crate) mending: &'a mut Mending,
     pub(crate) storage: &'a mut S,
     pub(crate) trees: &'a mut Trees,
     pub(crate) effects: &'a mut Effects,

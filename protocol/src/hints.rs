@@ -12,6 +12,7 @@ use crate::{
     env::Env,
     id::NodeId,
     key::{Key, Partition, RecordKey},
+    mending,
     message::Body,
     object::{Digest, Object},
     record::{Owed, Record, Storage, Stored},
@@ -27,8 +28,6 @@ pub(crate) enum Absorbed {
         /// Whether the record changed.
         changed: bool,
     },
-    /// What is stored here is damaged: nothing was taken in, and nothing may be acknowledged (W1).
-    Damaged,
     /// The bucket is not in this view, or not yet: nothing was taken in, and there is nothing to say.
     UnknownBucket,
 }
@@ -43,10 +42,9 @@ pub(crate) fn absorb<S: Storage>(
     slot: Option<NodeId>,
 ) -> Absorbed {
     let Some(bucket) = env.bucket(key) else { return Absorbed::UnknownBucket };
-    let before = match env.storage.read(key) {
-        Stored::Absent => Record::default(),
+    let before = match mending::read(env, key) {
+        Stored::Absent | Stored::Damaged => Record::default(),
         Stored::Found(record) => record,
-        Stored::Damaged => return Absorbed::Damaged,
     };
     let merged = before.object.merge(object, env.merging(bucket));
     let own = if env.keeps(Mutant::ExtendOwnFromMerge) {
@@ -68,7 +66,8 @@ pub(crate) fn absorb<S: Storage>(
         env.write(key, &before.object, None);
         return Absorbed::Held { changed: true };
     }
-    let record = Record { object: merged, own, owed };
+    let damaged = mending::mark_after(env, key, bucket, &before);
+    let record = Record { object: merged, own, owed, damaged };
     let changed = record != before;
     if changed {
         env.write(key, &before.object, Some(record));
@@ -202,7 +201,7 @@ impl Handoff {
             }
             if probe.in_this_pass {
                 self.probes.push(Probe { in_this_pass: false, ..probe });
-            } else if let Stored::Found(record) = env.storage.read(&probe.key)
+            } else if let Stored::Found(record) = mending::read(env, &probe.key)
                 && let Some(bucket) = env.bucket(&probe.key)
                 && owed_now(env, &probe.key, bucket, &record).contains(&probe.owner)
             {
@@ -214,6 +213,7 @@ impl Handoff {
     /// Sends one hint to whom it is owed. Owners that are suspected get one
     /// hint a pass, the rest when they have answered.
     fn hand_over<S: Storage>(&mut self, env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
+        let stored = mending::judge(env, key, stored);
         if env.bucket(key).is_some_and(|bucket| env.owns(key, bucket)) {
             return;
         }
@@ -275,8 +275,7 @@ pub(crate) fn after(key: RecordKey) -> RecordKey {
     RecordKey { partition: key.partition, key: Key { bucket: key.key.bucket, name: name.into() } }
 }
 
-/// Somebody hands over what it holds for this node: it is merged and acknowledged at the barrier. Where that
-/// cannot be, because the own record is damaged, it is told so at once: silence would make this node look dead.
+/// Somebody hands over what it holds for this node: it is merged and acknowledged at the barrier.
 pub(crate) fn receive<S: Storage>(
     env: &mut Env<'_, S>,
     from: NodeId,
@@ -287,13 +286,9 @@ pub(crate) fn receive<S: Storage>(
     let owner = env.bucket(&key).is_some_and(|bucket| env.owns(&key, bucket));
     let absorbed = absorb(env, &key, object, None);
     let RecordKey { partition, key } = key;
-    let ok = |held| Body::HandoffOk { key, digest, owner, held };
-    match absorbed {
-        Absorbed::Held { changed } => {
-            env.acknowledge(from, env.message(partition, ok(true)), changed);
-        }
-        Absorbed::Damaged => env.send(from, partition, ok(false)),
-        Absorbed::UnknownBucket => {}
+    if let Absorbed::Held { changed } = absorbed {
+        let ok = Body::HandoffOk { key, digest, owner };
+        env.acknowledge(from, env.message(partition, ok), changed);
     }
 }
 
@@ -307,7 +302,7 @@ pub(crate) fn settle<S: Storage>(
     owner: bool,
     view: ViewId,
 ) {
-    let (Stored::Found(record), Some(bucket)) = (env.storage.read(key), env.bucket(key)) else {
+    let (Stored::Found(record), Some(bucket)) = (mending::read(env, key), env.bucket(key)) else {
         return;
     };
     if env.owns(key, bucket) {

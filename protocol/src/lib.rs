@@ -117,6 +117,12 @@
 //! copies, and the promise covers the loss of w − 1 of them: the others are at owners, or are hints themselves.
 //! Nothing replaces the lost copy at once; read repair and anti-entropy bring it back to its owner.
 //!
+//! # Damaged records
+//!
+//! A record whose checksum fails is not "not found". It is marked, answers readers with an error, takes writes beside
+//! its mark, and is mended from other owners once the view has been raised: the same layouts under a new number, which
+//! whoever answers must have come to (W1). Nothing in the paper corresponds to it.
+//!
 //! # Forwarding
 //!
 //! A node that owns no copy passes the request on to an owner, once. A cart operation may be carried out anywhere any
@@ -177,6 +183,7 @@ mod env;
 mod forward;
 mod get;
 mod hints;
+mod mending;
 mod put;
 mod replica;
 mod requests;

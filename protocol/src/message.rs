@@ -30,9 +30,8 @@ pub struct Message {
 pub(crate) enum Body {
     /// Hold this object, in the slot of the owner named.
     Put { request: RequestId, slot: NodeId, key: Key, object: Object },
-    /// The object is durable here, in that slot; or it is not `held` and will not be, because what is stored
-    /// here for the key is damaged.
-    PutOk { request: RequestId, slot: NodeId, held: bool },
+    /// The object is durable here, in that slot.
+    PutOk { request: RequestId, slot: NodeId },
     /// What do you hold for this key?
     Get { request: RequestId, key: Key },
     /// This.
@@ -41,9 +40,9 @@ pub(crate) enum Body {
     Repair { key: Key, object: Object },
     /// I hold this for you.
     Handoff { key: Key, object: Object, digest: Digest },
-    /// What you handed over, named by the digest that came with it, is durable here, or not `held` as in
-    /// [`Body::PutOk`]; `owner` says whether the answerer owns the key.
-    HandoffOk { key: Key, digest: Digest, owner: bool, held: bool },
+    /// What you handed over, named by the digest that came with it, is durable here; `owner` says whether the
+    /// answerer owns the key.
+    HandoffOk { key: Key, digest: Digest, owner: bool },
     /// What do you hold of this partition for buckets of this size, after this key or from the start?
     Sync { n: u8, after: Option<Key> },
     /// This, in the order of the keys; ask for what comes after `next`, or that was all.
@@ -72,6 +71,10 @@ pub(crate) enum Body {
     Forward { request: RequestId, asked: Request },
     /// What became of it.
     ForwardOk { request: RequestId, response: Response },
+    /// My copy was damaged: what do you hold for this key?
+    Mend { key: Key },
+    /// This.
+    MendOk { key: Key, answer: Answer },
 }
 
 /// One node's answer to a read.
@@ -93,7 +96,9 @@ impl Body {
             | Self::Get { key, .. }
             | Self::Repair { key, .. }
             | Self::Handoff { key, .. }
-            | Self::HandoffOk { key, .. } => Some(key),
+            | Self::HandoffOk { key, .. }
+            | Self::Mend { key }
+            | Self::MendOk { key, .. } => Some(key),
             Self::Forward { asked, .. } => Some(&asked.key),
             Self::PutOk { .. }
             | Self::GetOk { .. }
@@ -118,6 +123,7 @@ impl Body {
             | Self::SyncPage { .. }
             | Self::CompareOk { .. }
             | Self::KeysOk { .. }
+            | Self::MendOk { .. }
             | Self::ForwardOk { .. } => true,
             Self::Put { .. }
             | Self::Get { .. }
@@ -126,6 +132,7 @@ impl Body {
             | Self::Sync { .. }
             | Self::Compare { .. }
             | Self::Keys { .. }
+            | Self::Mend { .. }
             | Self::Forward { .. } => false,
         }
     }
@@ -159,6 +166,8 @@ impl Message {
             | Body::CompareOk { .. }
             | Body::Keys { .. }
             | Body::KeysOk { .. }
+            | Body::Mend { .. }
+            | Body::MendOk { .. }
             | Body::ForwardOk { .. } => true,
         }
     }
@@ -171,18 +180,15 @@ impl fmt::Display for Message {
             Body::Put { request, slot, key, object } => {
                 write!(f, "Put {key} {request} for {slot} {object}")
             }
-            Body::PutOk { request, slot, held } => {
-                write!(f, "PutOk {request} for {slot}{}", if *held { "" } else { " not held" })
-            }
+            Body::PutOk { request, slot } => write!(f, "PutOk {request} for {slot}"),
             Body::Get { request, key } => write!(f, "Get {key} {request}"),
             Body::GetOk { request, answer } => write!(f, "GetOk {request} {answer}"),
             Body::Repair { key, object } => write!(f, "Repair {key} {object}"),
             Body::Handoff { key, object, digest } => {
                 write!(f, "Handoff {key} {object} {digest}")
             }
-            Body::HandoffOk { key, digest, owner, held } => {
-                write!(f, "HandoffOk {key} {digest}{}", if *owner { "" } else { " not owner" })?;
-                f.write_str(if *held { "" } else { " not held" })
+            Body::HandoffOk { key, digest, owner } => {
+                write!(f, "HandoffOk {key} {digest}{}", if *owner { "" } else { " not owner" })
             }
             Body::Sync { n, after } => {
                 write!(f, "Sync {} n={n}", self.partition)?;
@@ -228,6 +234,8 @@ impl fmt::Display for Message {
             }
             Body::Forward { request, asked } => write!(f, "Forward {request} {asked}"),
             Body::ForwardOk { request, response } => write!(f, "ForwardOk {request} {response}"),
+            Body::Mend { key } => write!(f, "Mend {key}"),
+            Body::MendOk { key, answer } => write!(f, "MendOk {key} {answer}"),
         }
     }
 }

@@ -38,8 +38,6 @@ pub(crate) struct Put {
     by_zone: bool,
     /// The slots that are filled, and by whom.
     filled: Vec<Filled>,
-    /// Who said that it cannot hold the object, in the order of the nodes.
-    unable: Vec<NodeId>,
 }
 
 /// One owner's place, and the fallbacks that were asked to stand in for it.
@@ -87,20 +85,17 @@ impl Put {
             in_other_views: Vec::new(),
             by_zone: bucket.spread == Spread::Zone,
             filled: Vec::new(),
-            unable: Vec::new(),
         }
     }
 
-    /// The view has changed: a strict write counts anew, by the owners in all layouts of the new one (L2).
-    pub(crate) fn restart(&mut self, view: &View, n: u8, me: NodeId, rules: Rules) {
+    /// The view has changed: a strict write counts anew, by the owners in all layouts of the new one (L2). The own
+    /// copy does not count on either.
+    pub(crate) fn restart(&mut self, view: &View, n: u8) {
         self.view = view.id();
         (self.slots, self.next) = places(view, &self.key, n);
         self.filled.clear();
         self.next_held.clear();
-        self.unable.clear();
-        if self.durable_here {
-            self.durable_here(me, rules);
-        }
+        self.durable_here = false;
     }
 
     /// The owners whose slots nobody fills yet.
@@ -149,7 +144,9 @@ impl Put {
 
     /// `holder` says that it holds the object durably in the slot of `owner`.
     pub(crate) fn hear(&mut self, holder: NodeId, owner: NodeId, view: ViewId, rules: Rules) {
-        let in_view = !self.strict || view == self.view || !rules.keeps(Mutant::NoViewMatch);
+        let is_late = view < self.view && !rules.keeps(Mutant::StrictWriteCountsOlderView);
+        let fits = view == self.view || is_late || !rules.keeps(Mutant::NoViewMatch);
+        let in_view = !self.strict || fits;
         if !in_view {
             if !self.in_other_views.contains(&holder) {
                 self.in_other_views.push(holder);
@@ -177,27 +174,9 @@ impl Put {
         }
     }
 
-    /// `holder`, asked to fill the slot of `owner`, says that it cannot hold the object. Says whether another is to
-    /// be asked: nobody else who was asked may still fill it.
-    pub(crate) fn cannot_hold(&mut self, holder: NodeId, owner: NodeId) -> bool {
-        let Some(slot) = self.slots.iter().find(|slot| slot.owner == owner) else { return false };
-        let asked = holder == owner || slot.fallbacks.contains(&holder);
-        let Err(at) = self.unable.binary_search(&holder) else { return false };
-        if !asked || self.is_filled(owner) {
-            return false;
-        }
-        self.unable.insert(at, holder);
-        slot.fallbacks.iter().all(|fallback| self.is_unable(*fallback))
-    }
-
     /// Whether the node has answered, though its answer fills no slot.
     pub(crate) fn is_heard(&self, node: NodeId) -> bool {
-        self.is_unable(node) || self.in_other_views.contains(&node)
-    }
-
-    /// Whether the node said that it cannot hold the object.
-    fn is_unable(&self, node: NodeId) -> bool {
-        self.unable.binary_search(&node).is_ok()
+        self.in_other_views.contains(&node)
     }
 
     /// Whether enough slots hold the object.

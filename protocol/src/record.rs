@@ -14,6 +14,9 @@ pub struct Record {
     pub own: Option<Dot>,
     /// The owners that lack this record. A record that owes somebody is a *hint* (H1).
     pub owed: Option<Owed>,
+    /// The mark of a record that was damaged: the view in which that was found. The object is what was taken in
+    /// since, so readers are told nothing of it (W1).
+    pub damaged: Option<ViewId>,
 }
 
 /// The owners that lack a record, as counted in one view.
@@ -63,7 +66,7 @@ impl Owed {
 }
 
 impl fmt::Display for Record {
-    /// The object, then `own i1.1:2` and `owes n2 n3` where there are any.
+    /// The object, then `own i1.1:2`, `owes n2 n3` and the mark where there are any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.object.fmt(f)?;
         if let Some(own) = self.own {
@@ -75,7 +78,7 @@ impl fmt::Display for Record {
                 write!(f, " {owner}")?;
             }
         }
-        Ok(())
+        self.damaged.iter().try_for_each(|view| write!(f, " damaged, found in {view}"))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     id::{Incarnation, NodeId, RequestId},
     key::{Key, Partition, RecordKey},
     limits,
+    mending::{self, Mending},
     message::{Body, Message},
     object::Object,
     record::{Record, Storage, Stored},
@@ -42,6 +43,7 @@ pub struct Replica {
     catch_up: CatchUp,
     trees: Trees,
     anti_entropy: AntiEntropy,
+    mending: Mending,
     shard: Shard,
 }
 
@@ -62,6 +64,7 @@ impl Replica {
             catch_up: CatchUp::default(),
             trees: Trees::default(),
             anti_entropy: AntiEntropy::default(),
+            mending: Mending::default(),
             shard: Shard { index: 0, count: 1 },
         }
     }
@@ -93,6 +96,16 @@ impl Replica {
         self.requests.len() + self.forwards.len()
     }
 
+    /// How many damaged records this shard knows of that are not mended yet.
+    pub fn unmended(&self) -> usize {
+        self.mending.unmended()
+    }
+
+    /// Whether the shard, since it started, has not yet looked for damage at all that it stores.
+    pub fn is_looking_for_damage(&self) -> bool {
+        self.mending.is_looking()
+    }
+
     /// How many partitions this shard still has to catch up with before the change under way may finish.
     pub fn catching_up(&self) -> usize {
         self.catch_up.left()
@@ -122,14 +135,17 @@ impl Replica {
         if self.view.as_ref().is_some_and(|mine| mine.id() >= view.id()) {
             return;
         }
-        self.view = Some(view);
+        let before = self.view.replace(view);
         if let Some((mut env, parts)) = self.parts(storage, effects) {
             env.effects.push(Effect::Report(Fact::Adopted(env.view.id())));
             Trees::adopt(&mut env);
             parts.anti_entropy.adopt(&mut env);
             parts.requests.adopt(&mut env);
             parts.handoff.start(&mut env);
-            parts.catch_up.start(&mut env);
+            if before.as_ref().map(|view| view.id().era()) != Some(env.view.id().era()) {
+                parts.catch_up.start(&mut env);
+            }
+            mending::adopt(&mut env, before.is_none());
         }
     }
 
@@ -201,6 +217,7 @@ impl Replica {
             Timer::CatchUp => parts.catch_up.retry(&mut env),
             Timer::Trees => Trees::page(&mut env),
             Timer::AntiEntropy => parts.anti_entropy.fire(&mut env),
+            Timer::Mend => mending::go_on(&mut env),
             Timer::Deadline(id) => {
                 parts.requests.deadline(&mut env, id);
                 parts.forwards.deadline(&mut env, id);
@@ -222,9 +239,9 @@ impl Replica {
                     parts.catch_up.merged(&mut env, (partition, n), source, view);
                 }
             }
-            Ticket::Coordinated(id) => {
+            Ticket::Coordinated(id, view) => {
                 if let Some((mut env, parts)) = self.parts(storage, effects) {
-                    parts.requests.coordinated(&mut env, id);
+                    parts.requests.coordinated(&mut env, id, view);
                 }
             }
         }
@@ -244,6 +261,7 @@ impl Replica {
             shard: self.shard,
             suspected: &self.suspected,
             short: self.short,
+            mending: &mut self.mending,
             storage,
             trees: &mut self.trees,
             effects,
@@ -356,20 +374,13 @@ impl Parts<'_> {
         let placed = |key| RecordKey { partition, key };
         match body {
             Body::Put { request, slot, key, object } => {
-                let (key, ok) = (placed(key), |held| Body::PutOk { request, slot, held });
-                match hints::absorb(env, &key, &object, Some(slot)) {
-                    Absorbed::Held { changed } => {
-                        env.acknowledge(from, env.message(partition, ok(true)), changed);
-                    }
-                    Absorbed::Damaged => env.send(from, partition, ok(false)),
-                    Absorbed::UnknownBucket => {}
+                let (key, ok) = (placed(key), Body::PutOk { request, slot });
+                if let Absorbed::Held { changed } = hints::absorb(env, &key, &object, Some(slot)) {
+                    env.acknowledge(from, env.message(partition, ok), changed);
                 }
             }
-            Body::PutOk { request, slot, held: true } => {
+            Body::PutOk { request, slot } => {
                 self.requests.put_ok(env, from, request, slot, view);
-            }
-            Body::PutOk { request, slot, held: false } => {
-                self.requests.put_not_held(env, from, request, slot);
             }
             Body::Get { request, key } => {
                 let answer = answer(env, &placed(key));
@@ -382,11 +393,8 @@ impl Parts<'_> {
             Body::Handoff { key, object, digest } => {
                 hints::receive(env, from, placed(key), &object, digest);
             }
-            Body::HandoffOk { key, digest, owner, held } => {
-                // Who does not hold it is owed as before.
-                if held {
-                    hints::settle(env, from, &placed(key), digest, owner, view);
-                }
+            Body::HandoffOk { key, digest, owner } => {
+                hints::settle(env, from, &placed(key), digest, owner, view);
             }
             Body::Sync { n, after } => catch_up::answer(env, (from, view), partition, n, after),
             Body::SyncPage { n, after, objects, next } => {
@@ -408,6 +416,10 @@ impl Parts<'_> {
                 self.anti_entropy.replied(env, from, partition, reply);
             }
             Body::Forward { request, asked } => self.forwarded(env, from, request, asked),
+            Body::Mend { key } => mending::answer(env, from, placed(key)),
+            Body::MendOk { key, answer } => {
+                mending::merge(env, (from, view), &placed(key), answer);
+            }
             Body::ForwardOk { request, response } => {
                 let back = self.forwards.answered(env, from, request, response);
                 self.take_back(env, back);
@@ -444,7 +456,7 @@ fn admits<S: Storage>(
 /// A reader saw that this copy lacks something.
 fn repaired<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, object: &Object) {
     if !env.keeps(Mutant::RepairOverwrites) {
-        let record = Record { object: object.clone(), own: None, owed: None };
+        let record = Record { object: object.clone(), ..Record::default() };
         let before = match env.storage.read(key) {
             Stored::Found(before) => before.object,
             Stored::Absent | Stored::Damaged => Object::new(),

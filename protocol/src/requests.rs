@@ -11,14 +11,16 @@ use crate::{
     coordinate::Actors,
     env::Env,
     get::Get,
-    hints,
+    hints::{self, Absorbed},
     id::{NodeId, RequestId},
     key::RecordKey,
+    mending,
     message::{Answer, Body},
     object::Object,
     put::Put,
-    record::{Storage, Stored},
+    record::{Record, Storage, Stored},
     request::{Operation, Refusal, Request, Response},
+    rules::Mutant,
     step::{Effect, Ticket, Timer},
     view::ViewId,
     waiter::Client,
@@ -86,11 +88,7 @@ impl Requests {
         bucket: &Bucket,
         changed: bool,
     ) {
-        if env.acknowledges_at_once(changed) {
-            put.durable_here(env.me, env.config.rules);
-        } else {
-            env.effects.push(Effect::Sync(Ticket::Coordinated(id)));
-        }
+        hold_here(env, id, &mut put, changed);
         send_to_missing(env, id, &put);
         let owners: Vec<NodeId> = put.open_slots().filter(|owner| *owner != env.me).collect();
         for owner in owners {
@@ -134,7 +132,13 @@ impl Requests {
         let mut ids = Vec::new();
         for (id, (_, put)) in self.puts.iter_mut().filter(|(_, (_, put))| put.is_strict()) {
             let Some(bucket) = env.bucket(&put.key).filter(|_| !put.replied) else { continue };
-            put.restart(env.view, bucket.n, env.me, rules);
+            let was_durable = put.is_durable_here();
+            put.restart(env.view, bucket.n);
+            if was_durable && !env.keeps(Mutant::OwnCopyCountsOn) {
+                put.durable_here(env.me, rules);
+            } else if let Absorbed::Held { changed } = hold_again(env, put, bucket) {
+                hold_here(env, *id, put, changed);
+            }
             send_to_missing(env, *id, put);
             ids.push(*id);
         }
@@ -152,9 +156,14 @@ impl Requests {
         }
     }
 
-    /// The own copy of a coordinated write is durable.
-    pub(crate) fn coordinated<S: Storage>(&mut self, env: &mut Env<'_, S>, id: RequestId) {
-        if let Some((_, put)) = self.puts.get_mut(&id) {
+    /// The own copy of a coordinated write, as it was written while the request counted in `view`, is durable.
+    pub(crate) fn coordinated<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        id: RequestId,
+        view: ViewId,
+    ) {
+        if let Some((_, put)) = self.puts.get_mut(&id).filter(|(_, put)| put.view == view) {
             put.durable_here(env.me, env.config.rules);
             self.after_put_answer(env, id);
         }
@@ -171,23 +180,6 @@ impl Requests {
     ) {
         if let Some((_, put)) = self.puts.get_mut(&id) {
             put.hear(from, slot, view, env.config.rules);
-            self.after_put_answer(env, id);
-        }
-    }
-
-    /// A peer cannot hold the object of a put: its record is damaged. It is not silent, and the next fallback is
-    /// asked at once.
-    pub(crate) fn put_not_held<S: Storage>(
-        &mut self,
-        env: &mut Env<'_, S>,
-        from: NodeId,
-        id: RequestId,
-        slot: NodeId,
-    ) {
-        let Some((_, put)) = self.puts.get_mut(&id) else { return };
-        let Some(bucket) = env.bucket(&put.key) else { return };
-        if put.cannot_hold(from, slot) {
-            ask_fallback_to_hold(env, put, id, slot, bucket, false);
             self.after_put_answer(env, id);
         }
     }
@@ -335,18 +327,37 @@ impl Requests {
     }
 }
 
+/// The own copy counts when it is durable (D1).
+fn hold_here<S: Storage>(env: &mut Env<'_, S>, id: RequestId, put: &mut Put, changed: bool) {
+    if env.acknowledges_at_once(changed) {
+        put.durable_here(env.me, env.config.rules);
+    } else {
+        env.effects.push(Effect::Sync(Ticket::Coordinated(id, put.view)));
+    }
+}
+
+/// The coordinator is asked again like every owner when the view changes: what it wrote before may have been damaged
+/// since, and the record mended from others that never heard of it (W1). A copy that is no owner's does not count.
+fn hold_again<S: Storage>(env: &mut Env<'_, S>, put: &Put, bucket: &Bucket) -> Absorbed {
+    if !env.owns(&put.key, bucket) {
+        return Absorbed::UnknownBucket;
+    }
+    hints::absorb(env, &put.key, &put.object, None)
+}
+
 /// What this node answers to a read of its own copy.
-pub(crate) fn answer<S: Storage>(env: &Env<'_, S>, key: &RecordKey) -> Answer {
-    match env.storage.read(key) {
+pub(crate) fn answer<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) -> Answer {
+    match mending::read(env, key) {
         Stored::Absent => Answer::Absent,
-        Stored::Found(record) => Answer::Found(record.object),
-        Stored::Damaged => Answer::Damaged,
+        Stored::Found(Record { object, damaged: None, .. }) => Answer::Found(object),
+        Stored::Found(Record { damaged: Some(_), .. }) | Stored::Damaged => Answer::Damaged,
     }
 }
 
 /// What is stored here, and how many owners lack it.
-fn local<S: Storage>(env: &Env<'_, S>, key: &RecordKey, bucket: &Bucket) -> Response {
-    match env.storage.read(key) {
+fn local<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, bucket: &Bucket) -> Response {
+    match mending::read(env, key) {
+        Stored::Found(Record { damaged: Some(_), .. }) => Response::Refused(Refusal::Damaged),
         Stored::Absent => Response::Held { object: Object::new(), owes: 0 },
         Stored::Found(record) => {
             let owes = hints::owed_now(env, key, bucket, &record).len() as u8;

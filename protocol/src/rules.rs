@@ -99,12 +99,30 @@ mutants! {
     WipedDiskKeepsIdentity = "wiped-disk-keeps-identity" of "W1",
     /// Owners take what a fallback holds for an owner's copy: they compare trees with it, and it answers.
     RepairFromFallback = "repair-from-fallback" of "W1",
+    /// A damaged record answers "not found".
+    DamagedAnswersNotfound = "damaged-answers-notfound" of "W1",
+    /// A damaged record is mended in the view in which it was found.
+    MendWithoutRaise = "mend-without-raise" of "W1",
+    /// It is mended from owners that have not come to the raised view.
+    MendCountsOlderView = "mend-counts-older-view" of "W1",
+    /// It is mended from one other owner, however many a write needs.
+    MendFromOne = "mend-from-one" of "W1",
+    /// An owner whose own copy is damaged counts among those that it is mended from.
+    DamagedSourceCounts = "damaged-source-counts" of "W1",
+    /// A page of catching up leaves damaged records out.
+    PageSkipsDamaged = "page-skips-damaged" of "W1",
+    /// What is written to a damaged record takes its mark away.
+    WriteClearsMark = "write-clears-mark" of "W1",
     /// What gossip brings overwrites what is newer.
     GossipOverwritesNewer = "gossip-overwrites-newer" of "L0",
     /// A node goes by a view before it is on disk.
     ViewNotPersisted = "view-not-persisted" of "L1",
     /// Strict requests count answers from whatever view.
     NoViewMatch = "no-view-match" of "L2",
+    /// A strict write counts answers given in a view older than its own.
+    StrictWriteCountsOlderView = "strict-write-counts-older-view" of "L2",
+    /// The own copy of the coordinator of a strict write counts on when the view changes.
+    OwnCopyCountsOn = "own-copy-counts-on" of "L2",
     /// A strict request counts owners of the older layout alone.
     ReadOneLayout = "read-one-layout" of "L2",
     /// Pages of owners that are not in the joint view yet count.

@@ -86,8 +86,8 @@ pub enum Effect {
 /// be remembered; a crash loses it together with the writes that it waits for.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Ticket {
-    /// The coordinator's own copy is durable.
-    Coordinated(RequestId),
+    /// The coordinator's own copy is durable, as it was written when the request counted in this view.
+    Coordinated(RequestId, ViewId),
     /// All that a source held of a partition, for buckets of this size, is merged and durable.
     Merged {
         /// The partition.
@@ -125,6 +125,8 @@ pub enum Timer {
     Trees,
     /// Time to compare trees with a partner, or one has been silent.
     AntiEntropy,
+    /// Time to look for damaged records, and to ask about those that are known.
+    Mend,
 }
 
 /// What a replica learned about a peer from its own requests.
@@ -204,6 +206,10 @@ pub struct Config {
     /// When all trees are whole: after how many milliseconds the next partition's are built again, for what a
     /// disk lost silently. 0 for never.
     pub tree_rescan_every_ms: u32,
+    /// How many damaged records of a shard are asked about at a time.
+    pub mend_parallel: usize,
+    /// After how many milliseconds the next are, or the same again.
+    pub mend_retry_ms: u32,
     /// How many requests may wait for their reply at once; more are refused.
     pub max_pending: usize,
     /// How many requests may go on after their reply, until all owners have answered or their time is over
@@ -232,6 +238,8 @@ impl Config {
             tree_depth: 2,
             tree_page: 256,
             tree_rescan_every_ms: 60_000,
+            mend_parallel: 64,
+            mend_retry_ms: 500,
             max_pending: 4_096,
             max_replied: 4_096,
             rules: Rules::sound(),
@@ -274,7 +282,7 @@ impl fmt::Display for Effect {
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Coordinated(request) => write!(f, "coordinated {request}"),
+            Self::Coordinated(request, _) => write!(f, "coordinated {request}"),
             Self::Merged { partition, n, source, view } => {
                 write!(f, "merged {partition} n={n} of {source} in {view}")
             }
@@ -293,6 +301,7 @@ impl fmt::Display for Timer {
             Self::CatchUp => f.write_str("catch-up"),
             Self::Trees => f.write_str("trees"),
             Self::AntiEntropy => f.write_str("anti-entropy"),
+            Self::Mend => f.write_str("mend"),
         }
     }
 }

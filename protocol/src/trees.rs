@@ -21,6 +21,7 @@ use crate::{
     hints,
     id::NodeId,
     key::{Key, Partition, RecordKey},
+    mending,
     object::Object,
     record::{Storage, Stored},
     rules::{Mutant, Rules},
@@ -238,6 +239,7 @@ impl Trees {
         let stored = env.storage.scan(&from, env.config.tree_page);
         let is_end = stored.len() < env.config.tree_page;
         for (key, stored) in stored {
+            let stored = mending::judge(env, &key, stored);
             env.trees.pass_below(here, key.partition);
             let Some(scan) = env.trees.scan.as_mut().filter(|scan| scan.partition == key.partition)
             else {

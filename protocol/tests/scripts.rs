@@ -15,14 +15,15 @@
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
 //! | `settle` | delivers and syncs until nothing is left to do |
-//! | `fire n1 fallback\|deadline\|handoff [r1]` | fires a timer that is set |
+//! | `fire n1 fallback\|deadline\|handoff\|mend [r1]` | fires a timer that is set |
 //! | `crash n1 [keep=N]`, `restart n1 [blind]`, `view n1` | a restart has the view that the node had; `blind`: none yet; `view`: the newest |
 //! | `layout join=n6 leave=n3 remove=n3 replace=n3/n6 forget=n3 [zone=a] [lost=n3]` | the members decide on a joint view, or amend it |
 //! | `finish` | the members decide on the next layout alone |
+//! | `raise n1` | n1 raises the newest view and goes by that |
 //! | `wipe n1` | the disk and the node are lost |
 //! | `suspect n1 n3`, `trust n1 n3` | n1's opinion of n3 |
 //! | `space n1 short\|free` | n1's disk is, or is no longer, short of space |
-//! | `damage n1 k`, `lose n1 k` | spoils a record for good; loses it unnoticed |
+//! | `damage n1 k`, `lose n1 k` | spoils a record; loses it unnoticed |
 //! | `trees [n1]` | the sums of the trees that are whole |
 //! | `show k [n1]`, `count k [n1]`, `network`, `timers n1` | what is stored, in flight, set |
 //! | `fill n1 k siblings=1..9`, `fill n1 carts/c additions=1..9` | many puts or additions, each settled |
@@ -90,6 +91,10 @@ impl goldenscript::Runner for Runner {
                 let cluster = self.cluster()?;
                 cluster.finish()?;
                 format!("{}\n", cluster.view.id())
+            }
+            "raise" => {
+                let node = ask::node(&mut args)?;
+                told(&self.cluster()?.raise(node))
             }
             "wipe" => {
                 let node = ask::node(&mut args)?;

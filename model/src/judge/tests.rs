@@ -56,7 +56,7 @@ fn after(kind: Kind, tasks: &[Task]) -> World {
 
 fn store(world: &mut World, object: Object) {
     let key = world.setup().keys[0].clone();
-    let record = Record { object, own: None, owed: None };
+    let record = Record { object, ..Record::default() };
     world.hosts[0].make_mut().disk.write(key, Some(record));
     world.close(0, Vec::new(), &mut ());
     world.hosts[0].make_mut().disk.sync();

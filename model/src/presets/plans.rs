@@ -139,15 +139,6 @@ pub(super) fn fallback_wipe() -> Plan {
     plan
 }
 
-pub(super) fn damage() -> Plan {
-    let mut plan = Plan::new(3, 0, Kind::Register)
-        .client(Script::new([put(0).strict()]))
-        .client(Script::new([Task::new(What::Get, &[0, 1, 2]).strict()]))
-        .may(Budget::Damage, 1);
-    plan.losing = vec![0, 1];
-    plan
-}
-
 pub(super) fn suspect_differently() -> Plan {
     let mut plan = Plan::new(2, 1, Kind::Cart)
         .client(Script::new([add(0).retry_at(&[1])]))

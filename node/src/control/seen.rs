@@ -132,6 +132,8 @@ fn shard_seen(shard: &ShardStatus) -> ShardSeen {
         trees_left: shard.exchanges.left(),
         exchanges: shard.exchanges.equal().0,
         equal: shard.exchanges.equal().1,
+        unmended: shard.unmended.load(Ordering::Relaxed) as u64,
+        looks_for_damage: shard.looks_for_damage.load(Ordering::Relaxed),
     }
 }
 

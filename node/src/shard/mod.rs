@@ -16,7 +16,7 @@ mod timers;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cartwheel_protocol::id::NodeId;
@@ -57,6 +57,10 @@ pub(crate) struct ShardStatus {
     pub(crate) step: AtomicU64,
     /// Partitions that it still has to catch up with.
     pub(crate) catching_up: AtomicUsize,
+    /// Damaged records that it knows of and has not mended.
+    pub(crate) unmended: AtomicUsize,
+    /// Whether it has not looked at all its records since it started.
+    pub(crate) looks_for_damage: AtomicBool,
     /// How many passes over what it holds for others it has ended.
     pub(crate) passes: AtomicU64,
     /// How many hints it handed over in the last of them.
@@ -322,6 +326,9 @@ impl<O: Outbound> Shard<O> {
         status.pending.store(self.parts.replica.pending(), Ordering::Relaxed);
         status.catching_up.store(self.parts.replica.catching_up(), Ordering::Relaxed);
         status.exchanges.building(self.parts.replica.trees_left());
+        status.unmended.store(self.parts.replica.unmended(), Ordering::Relaxed);
+        let looks = self.parts.replica.is_looking_for_damage();
+        status.looks_for_damage.store(looks, Ordering::Relaxed);
         status.unsynced.store(self.tickets.len(), Ordering::Relaxed);
         status.step.store(self.parts.storage.step() - 1, Ordering::Relaxed);
         Turn::GoOn

@@ -181,6 +181,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// A node raises the view and goes by that.
+    pub(crate) fn raise(&mut self, id: NodeId) -> Vec<Done> {
+        self.view = Arc::new(self.view.raised(id));
+        self.adopt(id)
+    }
+
     /// A disk is lost, and with it the node.
     pub(crate) fn wipe(&mut self, id: NodeId) {
         *self.nodes.get_mut(&id).expect("a node of the cluster") = Node::default();

@@ -50,7 +50,7 @@ impl Disk {
         self.tail.len()
     }
 
-    /// Spoils a record for good.
+    /// Spoils a record.
     pub(crate) fn damage(&mut self, key: &RecordKey) {
         self.now.insert(key.clone(), Stored::Damaged);
         self.durable.insert(key.clone(), Stored::Damaged);

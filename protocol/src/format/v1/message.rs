@@ -16,7 +16,7 @@ use crate::{
     id::{Incarnation, NodeId, RequestId as LiveRequestId},
     key::{Key as LiveKey, Partition},
     message::{Answer as LiveAnswer, Body as LiveBody, Message as LiveMessage},
-    object::{Digest, Object},
+    object::{Digest, Object as LiveObject},
 };
 
 #[derive(Deserialize, Serialize)]
@@ -47,7 +47,6 @@ enum Body<'a, O, R> {
     PutOk {
         request: RequestId,
         slot: Random64,
-        held: bool,
     },
     Get {
         request: RequestId,
@@ -74,7 +73,6 @@ enum Body<'a, O, R> {
         key: Key<'a>,
         digest: Id128,
         owner: bool,
-        held: bool,
     },
     Forward {
         request: RequestId,
@@ -128,6 +126,15 @@ enum Body<'a, O, R> {
         #[serde(borrow)]
         wanted: Vec<Key<'a>>,
     },
+    Mend {
+        #[serde(borrow)]
+        key: Key<'a>,
+    },
+    MendOk {
+        #[serde(borrow)]
+        key: Key<'a>,
+        answer: Answer<O>,
+    },
 }
 
 #[derive(Deserialize, Serialize)]
@@ -163,7 +170,15 @@ pub(super) fn size_hint(message: &LiveMessage) -> usize {
         | LiveBody::Repair { key, object }
         | LiveBody::Handoff { key, object, .. } => key.name.len() + object::size_hint(object),
         LiveBody::GetOk { answer: LiveAnswer::Found(object), .. } => object::size_hint(object),
-        LiveBody::Get { key, .. } | LiveBody::HandoffOk { key, .. } => key.name.len(),
+        LiveBody::MendOk { key, answer: LiveAnswer::Found(object) } => {
+            key.name.len() + object::size_hint(object)
+        }
+        LiveBody::Get { key, .. }
+        | LiveBody::HandoffOk { key, .. }
+        | LiveBody::Mend { key }
+        | LiveBody::MendOk { key, answer: LiveAnswer::Absent | LiveAnswer::Damaged } => {
+            key.name.len()
+        }
         LiveBody::Forward { asked, .. } => request::size_hint(asked),
         LiveBody::ForwardOk { response, .. } => request::response_size_hint(response),
         LiveBody::Compare { sums, .. } => 20 * sums.len(),
@@ -197,8 +212,8 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             key: key::key(key),
             object: object::object(object),
         },
-        LiveBody::PutOk { request, slot, held } => {
-            Body::PutOk { request: request_id(*request), slot: Random64(slot.0), held: *held }
+        LiveBody::PutOk { request, slot } => {
+            Body::PutOk { request: request_id(*request), slot: Random64(slot.0) }
         }
         LiveBody::Get { request, key } => {
             Body::Get { request: request_id(*request), key: key::key(key) }
@@ -207,6 +222,10 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             request: request_id(*request),
             answer: self::answer(answer, object::object),
         },
+        LiveBody::Mend { key } => Body::Mend { key: key::key(key) },
+        LiveBody::MendOk { key, answer } => {
+            Body::MendOk { key: key::key(key), answer: self::answer(answer, object::object) }
+        }
         LiveBody::Repair { key, object } => {
             Body::Repair { key: key::key(key), object: object::object(object) }
         }
@@ -215,12 +234,9 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             object: object::object(object),
             digest: Id128(digest.0),
         },
-        LiveBody::HandoffOk { key, digest, owner, held } => Body::HandoffOk {
-            key: key::key(key),
-            digest: Id128(digest.0),
-            owner: *owner,
-            held: *held,
-        },
+        LiveBody::HandoffOk { key, digest, owner } => {
+            Body::HandoffOk { key: key::key(key), digest: Id128(digest.0), owner: *owner }
+        }
         LiveBody::Forward { request, asked } => {
             Body::Forward { request: request_id(*request), asked: request::request(asked) }
         }
@@ -265,14 +281,18 @@ fn into_body(
             key: key::into_key(&key)?,
             object: object::into_object(object)?,
         },
-        Body::PutOk { request, slot, held } => {
-            LiveBody::PutOk { request: into_request_id(request), slot: NodeId(slot.0), held }
+        Body::PutOk { request, slot } => {
+            LiveBody::PutOk { request: into_request_id(request), slot: NodeId(slot.0) }
         }
         Body::Get { request, key } => {
             LiveBody::Get { request: into_request_id(request), key: key::into_key(&key)? }
         }
         Body::GetOk { request, answer } => {
             LiveBody::GetOk { request: into_request_id(request), answer: into_answer(answer)? }
+        }
+        Body::Mend { key } => LiveBody::Mend { key: key::into_key(&key)? },
+        Body::MendOk { key, answer } => {
+            LiveBody::MendOk { key: key::into_key(&key)?, answer: into_answer(answer)? }
         }
         Body::Repair { key, object } => {
             LiveBody::Repair { key: key::into_key(&key)?, object: object::into_object(object)? }
@@ -282,8 +302,8 @@ fn into_body(
             object: object::into_object(object)?,
             digest: Digest(digest.0),
         },
-        Body::HandoffOk { key, digest, owner, held } => {
-            LiveBody::HandoffOk { key: key::into_key(&key)?, digest: Digest(digest.0), owner, held }
+        Body::HandoffOk { key, digest, owner } => {
+            LiveBody::HandoffOk { key: key::into_key(&key)?, digest: Digest(digest.0), owner }
         }
         Body::Forward { request, asked } => LiveBody::Forward {
             request: into_request_id(request),
@@ -325,13 +345,13 @@ fn into_body(
 }
 
 fn pairs<'a, O>(
-    objects: &'a [(LiveKey, Object)],
-    object: impl Fn(&'a Object) -> O,
+    objects: &'a [(LiveKey, LiveObject)],
+    object: impl Fn(&'a LiveObject) -> O,
 ) -> Vec<(Key<'a>, O)> {
     objects.iter().map(|(key, live)| (key::key(key), object(live))).collect()
 }
 
-fn answer<'a, O>(answer: &'a LiveAnswer, object: impl Fn(&'a Object) -> O) -> Answer<O> {
+fn answer<'a, O>(answer: &'a LiveAnswer, object: impl Fn(&'a LiveObject) -> O) -> Answer<O> {
     match answer {
         LiveAnswer::Absent => Answer::Absent,
         LiveAnswer::Found(live) => Answer::Found(object(live)),
@@ -349,7 +369,7 @@ fn into_answer(answer: Answer<DecodedObject<'_>>) -> Result<LiveAnswer, DecodeEr
 
 fn into_objects(
     objects: Vec<(Key<'_>, DecodedObject<'_>)>,
-) -> Result<Arc<[(LiveKey, Object)]>, DecodeError> {
+) -> Result<Arc<[(LiveKey, LiveObject)]>, DecodeError> {
     let objects = objects.into_iter();
     objects.map(|(key, object)| Ok((key::into_key(&key)?, object::into_object(object)?))).collect()
 }

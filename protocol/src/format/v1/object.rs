@@ -64,6 +64,7 @@ pub(super) struct Record<O> {
     object: O,
     own: Option<Dot>,
     owed: Option<Owed>,
+    damaged: Option<ViewId>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -105,7 +106,8 @@ pub(super) fn record(record: &LiveRecord) -> impl Serialize {
         view: view_id(owed.view),
         owners: owed.owners.iter().map(|owner| Random64(owner.0)).collect(),
     });
-    Record { object: object(&record.object), own: record.own.map(dot), owed }
+    let damaged = record.damaged.map(view_id);
+    Record { object: object(&record.object), own: record.own.map(dot), owed, damaged }
 }
 
 pub(super) fn into_record(record: Record<DecodedObject<'_>>) -> Result<LiveRecord, DecodeError> {
@@ -113,6 +115,7 @@ pub(super) fn into_record(record: Record<DecodedObject<'_>>) -> Result<LiveRecor
         object: into_object(record.object)?,
         own: record.own.map(into_dot).transpose()?,
         owed: record.owed.map(into_owed).transpose()?,
+        damaged: record.damaged.map(into_view_id),
     })
 }
 

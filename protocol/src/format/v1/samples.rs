@@ -66,10 +66,12 @@ pub(super) fn view() -> ViewId {
 
 pub(super) fn records() -> Vec<(&'static str, Record)> {
     let owed = Owed::new(view(), [NodeId(1), NodeId(u64::MAX)]);
+    let new = Record::default;
     vec![
         ("record new", Record::default()),
-        ("record cart", Record { object: cart(), own: Some(dot(9, 1, 1)), owed: None }),
-        ("record hint", Record { object: siblings(), own: None, owed }),
+        ("record cart", Record { object: cart(), own: Some(dot(9, 1, 1)), ..new() }),
+        ("record hint", Record { object: siblings(), owed, ..new() }),
+        ("record damaged", Record { object: cart(), damaged: Some(view()), ..new() }),
     ]
 }
 
@@ -141,16 +143,16 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
     let response = responses()[0].1.clone();
     let bodies = [
         ("put", Body::Put { request, slot, key: key.clone(), object: object.clone() }),
-        ("put ok", Body::PutOk { request, slot, held: true }),
-        ("put ok not held", Body::PutOk { request, slot, held: false }),
+        ("put ok", Body::PutOk { request, slot }),
         ("get", Body::Get { request, key: key.clone() }),
         ("get ok absent", Body::GetOk { request, answer: Answer::Absent }),
         ("get ok found", Body::GetOk { request, answer: Answer::Found(object.clone()) }),
         ("get ok damaged", Body::GetOk { request, answer: Answer::Damaged }),
         ("repair", Body::Repair { key: key.clone(), object: object.clone() }),
         ("handoff", Body::Handoff { key: key.clone(), object, digest }),
-        ("handoff ok", Body::HandoffOk { key: key.clone(), digest, owner: true, held: true }),
-        ("handoff ok not held", Body::HandoffOk { key, digest, owner: true, held: false }),
+        ("handoff ok", Body::HandoffOk { key: key.clone(), digest, owner: true }),
+        ("mend", Body::Mend { key: key.clone() }),
+        ("mend ok", Body::MendOk { key, answer: Answer::Found(cart()) }),
         ("forward", Body::Forward { request, asked }),
         ("forward ok", Body::ForwardOk { request, response }),
     ];
@@ -274,11 +276,8 @@ fn any_view() -> impl Strategy<Value = ViewId> {
 pub(super) fn any_record() -> impl Strategy<Value = Record> {
     let owed = (any_view(), btree_set(any::<u64>(), 0..4))
         .prop_map(|(view, owners)| Owed::new(view, owners.into_iter().map(NodeId)));
-    (any_object(), option::of(any_dot()), owed).prop_map(|(object, own, owed)| Record {
-        object,
-        own,
-        owed,
-    })
+    (any_object(), option::of(any_dot()), owed, option::of(any_view()))
+        .prop_map(|(object, own, owed, damaged)| Record { object, own, owed, damaged })
 }
 
 fn any_context() -> impl Strategy<Value = Context> {
@@ -350,28 +349,29 @@ fn any_body() -> impl Strategy<Value = Body> {
         Just(Answer::Absent),
         Just(Answer::Damaged),
         object.clone().prop_map(Answer::Found),
-    ];
+    ]
+    .boxed();
     let digest = any::<u128>().prop_map(Digest).boxed();
     prop_oneof![
         (id.clone(), node, key.clone(), object.clone()).prop_map(|(request, slot, key, object)| {
             Body::Put { request, slot: NodeId(slot), key, object }
         }),
-        (id.clone(), node, any::<bool>()).prop_map(|(request, slot, held)| Body::PutOk {
-            request,
-            slot: NodeId(slot),
-            held
-        }),
+        (id.clone(), node).prop_map(|(request, slot)| Body::PutOk { request, slot: NodeId(slot) }),
         (id.clone(), key.clone()).prop_map(|(request, key)| Body::Get { request, key }),
-        (id.clone(), answer).prop_map(|(request, answer)| Body::GetOk { request, answer }),
+        (id.clone(), answer.clone()).prop_map(|(request, answer)| Body::GetOk { request, answer }),
         (key.clone(), object.clone()).prop_map(|(key, object)| Body::Repair { key, object }),
         (key.clone(), object, digest.clone()).prop_map(|(key, object, digest)| Body::Handoff {
             key,
             object,
             digest
         }),
-        (key, digest, any::<[bool; 2]>()).prop_map(|(key, digest, [owner, held])| {
-            Body::HandoffOk { key, digest, owner, held }
+        (key.clone(), digest, any::<bool>()).prop_map(|(key, digest, owner)| Body::HandoffOk {
+            key,
+            digest,
+            owner
         }),
+        key.clone().prop_map(|key| Body::Mend { key }),
+        (key, answer).prop_map(|(key, answer)| Body::MendOk { key, answer }),
         (id.clone(), any_request()).prop_map(|(request, asked)| Body::Forward { request, asked }),
         (id, any_response()).prop_map(|(request, response)| Body::ForwardOk { request, response }),
         any_exchange(),

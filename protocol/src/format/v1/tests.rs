@@ -154,7 +154,7 @@ fn broken_invariants_are_refused_and_named() {
     };
     let seen = |dots: &[Vec<u8>]| [vec![dots.len() as u8], dots.concat()].concat();
     let record = |seen: Vec<u8>, entries: Vec<u8>, cancelled: Vec<u8>, owed: Vec<u8>| {
-        [vec![VERSION], seen, entries, cancelled, vec![0], owed].concat()
+        [vec![VERSION], seen, entries, cancelled, vec![0], owed, vec![0]].concat()
     };
     let none = || vec![0];
     let addition = |at: Vec<u8>| [at, vec![1], vec![0; 16], vec![1, b'x', 1]].concat();

@@ -1,0 +1,73 @@
+//! The plans in which records are damaged, and views raised to mend them.
+
+use cartwheel_protocol::bucket::Kind;
+
+use super::plans::{get, put};
+use crate::{
+    change::{Order, Turn},
+    client::{Script, Task, What},
+    setup::{Budget, Plan},
+};
+
+/// One record is damaged, found by a look, and mended in a view that is raised once.
+fn damaged_once(mut plan: Plan, losing: &[u8]) -> Plan {
+    plan.losing = losing.to_vec();
+    plan.raises = 1;
+    plan.may(Budget::Damage, 1).may(Budget::Mend, 2).may(Budget::Raise, 1)
+}
+
+/// Two owners, of whom strict writes need both and strict reads one.
+fn two_owners(others: u8) -> Plan {
+    let mut plan = Plan::new(2, others, Kind::Register);
+    (plan.strict, plan.quorums) = ((1, 2), (1, 2));
+    plan
+}
+
+pub(super) fn damage() -> Plan {
+    let plan = Plan::new(3, 0, Kind::Register)
+        .client(Script::new([put(1).strict()]))
+        .client(Script::new([get(0).strict().after(0, 0)]));
+    damaged_once(plan, &[0])
+}
+
+pub(super) fn damage_and_write() -> Plan {
+    let mut plan =
+        two_owners(1).client(Script::new([put(2).strict()])).client(Script::new([get(0).strict()]));
+    plan.suspected = vec![(2, 0), (2, 1)];
+    damaged_once(plan, &[0])
+}
+
+pub(super) fn damage_then_write() -> Plan {
+    let mut plan = two_owners(1)
+        .client(Script::new([put(1).strict(), put(2)]))
+        .client(Script::new([get(0).strict().after(0, 0)]));
+    plan.suspected = vec![(2, 0), (2, 1)];
+    damaged_once(plan, &[0])
+}
+
+pub(super) fn damage_twice() -> Plan {
+    let mut plan = Plan::new(3, 0, Kind::Register)
+        .client(Script::new([put(2).strict()]))
+        .client(Script::new([get(0).strict().after(0, 0)]));
+    (plan.strict, plan.quorums) = ((1, 3), (1, 3));
+    damaged_once(plan, &[0, 1]).may(Budget::Damage, 2)
+}
+
+pub(super) fn damage_crash() -> Plan {
+    let mut plan = two_owners(0)
+        .client(Script::new([Task::new(What::Put, &[0, 1]).strict()]))
+        .client(Script::new([get(0).strict()]))
+        .may(Budget::Crash, 1);
+    plan.crashing = vec![0];
+    damaged_once(plan, &[0])
+}
+
+pub(super) fn damage_change() -> Plan {
+    let mut plan = two_owners(0)
+        .turn(Turn::change([Order::Replace { old: 1, new: 2 }], &[0, 2]).after(0, 0))
+        .turn(Turn::finish())
+        .client(Script::new([put(0).strict()]))
+        .client(Script::new([get(2).strict().after(0, 0)]));
+    plan.outsiders = 1;
+    damaged_once(plan, &[0])
+}

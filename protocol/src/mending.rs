@@ -1,0 +1,272 @@
+//! Damaged records: marked where they are found, and mended from other owners (rule W1).
+//!
+//! A record whose checksum fails is never "not found". Whoever finds one that it owns puts a *mark* in its place,
+//! in the step that finds it: a record that holds nothing and says in which view the damage was found. While it
+//! is marked, a record answers readers and pages with an error. What it takes meanwhile is merged into it and
+//! acknowledged as ever. A damaged record that the node does not own is a lost copy: it is removed, for there is
+//! nobody to mend it from but those to whom it was owed.
+//!
+//! A mark asks for a newer view. In that view the record is mended by merging what so many other undamaged owners
+//! in the older layout hold, as they answer in such a view too, that every strict write that counted the damaged copy
+//! is among it. Were answers of the view in which the damage was found enough, a write could be acknowledged afterwards with
+//! what the damaged copy had answered before, and no owner that was merged from would hold it. For the same reason a
+//! strict write counts answers of exactly its view. Where nobody else owns the key nothing can mend it:
+//! it answers an error until that owner is replaced and its loss accepted.
+//!
+//! Marks are found by whatever reads a record, and by a look at all records after a start, in pages.
+//! A bounded number is asked about at a time, again and again until each is mended.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::ops::Bound;
+
+use crate::{
+    bucket::Bucket,
+    env::Env,
+    hints,
+    id::NodeId,
+    key::{Partition, RecordKey},
+    message::{Answer, Body},
+    object::Object,
+    record::{Record, Storage, Stored},
+    requests,
+    rules::Mutant,
+    step::{Effect, Fact, Timer},
+    view::{Era, ViewId},
+};
+
+/// How many marks a shard remembers. Those beyond are on disk all the same, and found by the next look.
+const MAX_MARKS: usize = 4_096;
+/// The pause between two pages of a look, in milliseconds: foreground requests come in between.
+const PAGE_GAP_MS: u32 = 5;
+
+/// The marks that a shard knows of.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Mending {
+    /// Whose copies are merged into each marked record: they count in one era only.
+    marks: BTreeMap<RecordKey, Merged>,
+    /// The mark that was asked about last: the next one is after it.
+    asked: Option<RecordKey>,
+    /// Where the look at all records goes on.
+    looks_at: Option<RecordKey>,
+    /// Whether there were more marks than are remembered.
+    more: bool,
+    /// Whether the timer is set.
+    waits: bool,
+}
+
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+struct Merged {
+    era: Era,
+    /// In the order in which they answered.
+    owners: Vec<NodeId>,
+}
+
+/// A marked record and what mends it.
+struct Marked<'a> {
+    record: Record,
+    found: ViewId,
+    bucket: &'a Bucket,
+    /// The other owners in the older layout.
+    others: Vec<NodeId>,
+    /// How many of them must be merged from.
+    need: usize,
+}
+
+impl Mending {
+    /// How many records are known to be marked and not mended.
+    pub(crate) fn unmended(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether there may be damage that nobody has looked at yet.
+    pub(crate) fn is_looking(&self) -> bool {
+        self.looks_at.is_some() || self.more
+    }
+
+    fn remember(&mut self, key: &RecordKey, era: Era) {
+        if self.marks.len() < MAX_MARKS || self.marks.contains_key(key) {
+            let merged = Merged { era, owners: Vec::new() };
+            self.marks.entry(key.clone()).or_insert(merged);
+        } else {
+            self.more = true;
+        }
+    }
+
+    /// The next marks to ask about.
+    fn next(&self, count: usize) -> Vec<RecordKey> {
+        let start = self.asked.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.marks.range((start, Bound::Unbounded));
+        let before = self.marks.iter().take(self.marks.len());
+        let all = after.chain(before).map(|(key, _)| key.clone());
+        all.take(count.min(self.marks.len())).collect()
+    }
+}
+
+/// The record of a key. One that is damaged is marked or, where this node does not own it, removed; `Damaged` is left only
+/// where its bucket is not in this view.
+pub(crate) fn read<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) -> Stored {
+    let stored = env.storage.read(key);
+    judge(env, key, stored)
+}
+
+/// The same of what a scan has found.
+pub(crate) fn judge<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) -> Stored {
+    let (Stored::Damaged, Some(bucket)) = (&stored, env.bucket(key)) else { return stored };
+    if !env.keeps(Mutant::DamagedAnswersNotfound) {
+        return Stored::Absent;
+    }
+    if !env.owns(key, bucket) {
+        env.write(key, &Object::new(), None);
+        return Stored::Absent;
+    }
+    let found = env.view.id();
+    let record = Record { damaged: Some(found), ..Record::default() };
+    env.write(key, &Object::new(), Some(record.clone()));
+    env.mending.remember(key, found.era());
+    env.effects.push(Effect::Report(Fact::Damaged(found)));
+    wait(env, env.config.mend_retry_ms);
+    Stored::Found(record)
+}
+
+/// The mark of a record after something was taken in: that does not mend it. A node that does not own the record holds
+/// what it took in for others, and no mark.
+pub(crate) fn mark_after<S: Storage>(
+    env: &Env<'_, S>,
+    key: &RecordKey,
+    bucket: &Bucket,
+    before: &Record,
+) -> Option<ViewId> {
+    let stays = env.owns(key, bucket) && env.keeps(Mutant::WriteClearsMark);
+    before.damaged.filter(|_| stays)
+}
+
+/// A view was adopted: marks may be mended now. After a start all records are looked at.
+pub(crate) fn adopt<S: Storage>(env: &mut Env<'_, S>, is_first: bool) {
+    if is_first {
+        env.mending.looks_at = Some(RecordKey::start_of(Partition(0)));
+    }
+    if env.mending.is_looking() || !env.mending.marks.is_empty() {
+        env.mending.waits = false;
+        wait(env, 0);
+    }
+}
+
+/// Looks at a page of records, and asks about some of the marks.
+pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
+    env.mending.waits = false;
+    if env.mending.marks.is_empty() && core::mem::take(&mut env.mending.more) {
+        env.mending.looks_at = Some(RecordKey::start_of(Partition(0)));
+    }
+    look(env);
+    let some = env.mending.next(env.config.mend_parallel);
+    env.mending.asked = some.last().cloned();
+    for key in some {
+        ask(env, &key);
+    }
+    if env.mending.looks_at.is_some() {
+        wait(env, PAGE_GAP_MS);
+    } else if !env.mending.marks.is_empty() || env.mending.more {
+        wait(env, env.config.mend_retry_ms);
+    }
+}
+
+fn wait<S: Storage>(env: &mut Env<'_, S>, after_ms: u32) {
+    if !env.mending.waits {
+        env.mending.waits = true;
+        env.set_timer(Timer::Mend, after_ms);
+    }
+}
+
+fn look<S: Storage>(env: &mut Env<'_, S>) {
+    let Some(from) = env.mending.looks_at.take() else { return };
+    let limit = env.config.handoff_page;
+    let page = env.storage.scan(&from, limit);
+    let last = page.last().filter(|_| page.len() == limit);
+    env.mending.looks_at = last.map(|(key, _)| hints::after(key.clone()));
+    for (key, stored) in page {
+        if let Stored::Found(Record { damaged: Some(_), .. }) = judge(env, &key, stored) {
+            env.mending.remember(&key, env.view.id().era());
+        }
+    }
+}
+
+/// A record if it is marked, and what mends it; a mark that is none any more is forgotten.
+fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> Option<Marked<'a>> {
+    let stored = read(env, key);
+    let bucket = env.bucket(key).filter(|bucket| env.owns(key, bucket));
+    let (Stored::Found(record), Some(bucket)) = (stored, bucket) else {
+        env.mending.marks.remove(key);
+        return None;
+    };
+    let Some(found) = record.damaged else {
+        env.mending.marks.remove(key);
+        return None;
+    };
+    let owners = env.view.owners(key.partition, bucket.n);
+    let others: Vec<NodeId> = owners.iter().copied().filter(|owner| *owner != env.me).collect();
+    let quorum = (owners.len() + 1).saturating_sub(bucket.strict_w.into()).max(1);
+    let need = quorum.min(others.len());
+    Some(Marked { record, found, bucket, others, need })
+}
+
+/// Asks the other owners what they hold; in the view in which the damage was found a newer one is asked for.
+fn ask<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
+    let Some(Marked { found, others, .. }) = marked(env, key) else { return };
+    if env.view.id() <= found && env.keeps(Mutant::MendWithoutRaise) {
+        return env.effects.push(Effect::Report(Fact::Damaged(found)));
+    }
+    let merged = env.mending.marks.get(key).filter(|merged| merged.era == env.view.id().era());
+    let merged = merged.map_or_else(Vec::new, |merged| merged.owners.clone());
+    for owner in others.into_iter().filter(|owner| !merged.contains(owner)) {
+        env.send(owner, key.partition, Body::Mend { key: key.key.clone() });
+    }
+}
+
+/// Tells an owner whose copy is damaged what is held here.
+pub(crate) fn answer<S: Storage>(env: &mut Env<'_, S>, from: NodeId, key: RecordKey) {
+    let answer = requests::answer(env, &key);
+    let RecordKey { partition, key } = key;
+    env.send(from, partition, Body::MendOk { key, answer });
+}
+
+/// An owner has told what it holds. When enough have, the record is whole: it is written with all that they hold and
+/// without the mark, at once.
+pub(crate) fn merge<S: Storage>(
+    env: &mut Env<'_, S>,
+    (from, view): (NodeId, ViewId),
+    key: &RecordKey,
+    answer: Answer,
+) {
+    let Some(Marked { record, found, bucket, others, need }) = marked(env, key) else { return };
+    let (mine, era) = (env.view.id(), env.view.id().era());
+    let is_late = mine <= found && env.keeps(Mutant::MendWithoutRaise);
+    let is_old = view <= found
+        && env.keeps(Mutant::MendWithoutRaise)
+        && env.keeps(Mutant::MendCountsOlderView);
+    if is_late || is_old || view.era() != era || !others.contains(&from) {
+        return;
+    }
+    let object = match answer {
+        Answer::Found(object) => object,
+        Answer::Absent => Object::new(),
+        Answer::Damaged if env.keeps(Mutant::DamagedSourceCounts) => return,
+        Answer::Damaged => Object::new(),
+    };
+    env.mending.remember(key, era);
+    let Some(merged) = env.mending.marks.get_mut(key) else { return };
+    if merged.era != era {
+        *merged = Merged { era, owners: Vec::new() };
+    }
+    if !merged.owners.contains(&from) {
+        merged.owners.push(from);
+    }
+    let need = if env.config.rules.keeps(Mutant::MendFromOne) { need } else { need.min(1) };
+    let is_whole = merged.owners.len() >= need;
+    let before = record.object.clone();
+    let object = before.merge(&object, env.merging(bucket));
+    let damaged = record.damaged.filter(|_| !is_whole);
+    if is_whole {
+        env.mending.marks.remove(key);
+    }
+    env.write(key, &before, Some(Record { object, damaged, ..record }));
+}
