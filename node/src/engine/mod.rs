@@ -8,6 +8,7 @@
 //! [sealed](checksum::seal) above the engine, so that a damaged value reads as damaged in every engine.
 
 pub mod checksum;
+mod ledger;
 mod memory;
 mod overlay;
 mod pieces;

@@ -7,6 +7,7 @@
 //! 0x00 key                        → 0x00 value                 a value that fits
 //!                                 → 0x01 length of the value   a value in pieces (u64, big-endian)
 //! 0x01 length of key, key, number → bytes of the value         a piece (u16 and u32, big-endian)
+//! 0x02                            → number of the last commit  (u64, big-endian), see `ledger`
 //! ```
 //!
 //! The entries of one value are written in one sled batch. The first space is in the order of the keys.
@@ -26,6 +27,8 @@ pub(super) const MAX_KEY_BYTES: usize = u16::MAX as usize;
 const HEADS: u8 = 0;
 /// First byte of the entries that are pieces.
 const PIECES: u8 = 1;
+/// The entry key of the number of the last commit.
+pub(super) const COMMITS: [u8; 1] = [2];
 
 /// First byte of a head that holds the value.
 const WHOLE: u8 = 0;

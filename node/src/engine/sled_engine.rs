@@ -7,15 +7,17 @@
 //!   would wake up between our commits, is off.
 //! * A value above a quarter of a segment goes to a file that is never fsynced: segments are as large as
 //!   sled allows and values are cut into [pieces](super::pieces).
+//! * A log that is damaged in the middle ends there, without an error: see [`ledger`](super::ledger).
 //! * Creating and opening: see [`sled_folder`].
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use super::ledger::Ledger;
 use super::pieces::{self, Head};
 use super::sled_folder::{self, LOG_FILE};
 use super::{Batch, DiskSpace, Engine, EngineError, Entry, Unreadable};
@@ -47,6 +49,9 @@ pub struct SledEngine {
     fdatasync: bool,
     /// Held for writing while entries of a value in pieces change, for reading while one is put together.
     cut_values: RwLock<()>,
+    /// The number of the last commit.
+    commits: AtomicU64,
+    ledger: Ledger,
     /// Whether any value is in pieces: while there is none, a commit need not look for old pieces.
     has_pieces: AtomicBool,
 }
@@ -67,12 +72,25 @@ impl SledEngine {
     pub fn open_with(path: &Path, options: &Options) -> Result<Self, EngineError> {
         let db = sled_folder::open(path, options.cache_bytes)?;
         let log = File::open(path.join(LOG_FILE))?;
+        let ledger = Ledger::open(path)?;
+        let commits = last_commit(&db)?;
+        let noted = ledger.noted()?;
+        if commits < noted {
+            let reason = format!(
+                "its log ends with commit {commits} and commit {noted} was durable: what came after is damaged or \
+                 gone, and under its old id the node would deny what it acknowledged (rule W1); remove the node's \
+                 folder and format it again, which makes a new node"
+            );
+            return Err(EngineError::CannotOpen { path: path.to_owned(), reason });
+        }
         let has_pieces = db.scan_prefix(pieces::all_pieces()).next().transpose()?.is_some();
         Ok(Self {
             db,
             log,
             path: path.to_owned(),
             fdatasync: options.fdatasync,
+            commits: AtomicU64::new(commits),
+            ledger,
             cut_values: RwLock::new(()),
             has_pieces: AtomicBool::new(has_pieces),
         })
@@ -129,6 +147,14 @@ impl SledEngine {
     }
 }
 
+/// The number of the last commit that the log holds.
+fn last_commit(db: &sled::Db) -> Result<u64, EngineError> {
+    let Some(number) = db.get(pieces::COMMITS)? else { return Ok(0) };
+    let number: Result<[u8; 8], _> = number.as_ref().try_into();
+    let damaged = |_| EngineError::Damaged("the number of the last commit".to_owned());
+    number.map(u64::from_be_bytes).map_err(damaged)
+}
+
 impl Engine for SledEngine {
     fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let Some(entry) = self.db.get(pieces::head_key(key))? else { return Ok(None) };
@@ -177,6 +203,8 @@ impl Engine for SledEngine {
         for (key, value) in batch.iter() {
             cut |= self.add(&mut entries, key, value.map(AsRef::as_ref))?;
         }
+        let number = self.commits.load(Ordering::Relaxed) + 1;
+        entries.insert(&pieces::COMMITS, &number.to_be_bytes());
         {
             let _alone =
                 cut.then(|| self.cut_values.write().unwrap_or_else(PoisonError::into_inner));
@@ -186,6 +214,8 @@ impl Engine for SledEngine {
         if self.fdatasync {
             self.log.sync_data()?;
         }
+        self.commits.store(number, Ordering::Relaxed);
+        self.ledger.note(number)?;
         Ok(())
     }
 

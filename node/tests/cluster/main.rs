@@ -2,6 +2,7 @@
 
 mod changes;
 mod cluster;
+mod damage;
 #[cfg(target_os = "linux")]
 mod space;
 

@@ -1,0 +1,134 @@
+//! A bit flipped anywhere in the folder of a stopped store: what was committed is there, or reads as damaged, or the store is
+//! not opened at all. It is never absent, and never an older value.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use cartwheel_node::engine::{Batch, Engine, EngineError, SledEngine, checksum};
+
+const KEYS: usize = 210;
+const ROUNDS: usize = 3;
+const FLIPS: usize = 300;
+
+fn key(number: usize) -> Bytes {
+    Bytes::from(format!("\u{10}key{number:05}"))
+}
+
+fn value(number: usize, round: usize) -> Bytes {
+    let length = if number.is_multiple_of(70) { 150_000 } else { 20 + number % 200 };
+    let text = format!("value {number} of round {round} ");
+    let bytes: Vec<u8> = text.bytes().cycle().take(length.max(text.len())).collect();
+    checksum::seal(&key(number), &bytes)
+}
+
+/// A folder with a store in which every key was written in each round.
+fn store() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = SledEngine::open(&folder.path().join("sled")).expect("a new store");
+    for round in 0..ROUNDS {
+        for first in (0..KEYS).step_by(30) {
+            let mut batch = Batch::new();
+            for number in first..first + 30 {
+                batch.write(key(number), Some(value(number, round)));
+            }
+            engine.commit(batch).expect("it commits");
+        }
+    }
+    folder
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).expect("it can be listed") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+    }
+    all.sort();
+    all
+}
+
+fn copy(from: &Path, to: &Path) {
+    for path in files(from) {
+        let target = to.join(path.strip_prefix(from).expect("it is below"));
+        fs::create_dir_all(target.parent().expect("a parent")).expect("a folder");
+        fs::copy(&path, &target).expect("a copy");
+    }
+}
+
+/// The bytes of a file up to the last that is not zero: sled's log is longer than what is in it.
+fn used(path: &Path) -> u64 {
+    let bytes = fs::read(path).expect("it can be read");
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
+}
+
+/// A seeded source of numbers.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 16) % bound
+    }
+}
+
+/// Flips a bit somewhere, three of four times in the log; says where.
+fn flip(folder: &Path, number: usize, random: &mut Random) -> String {
+    let mut all = files(folder);
+    all.retain(|path| used(path) > 0);
+    let log = all.iter().position(|path| path.ends_with("sled/db")).expect("sled has a log");
+    let any = random.below(all.len() as u64) as usize;
+    let path = &all[if number.is_multiple_of(4) { any } else { log }];
+    let at = random.below(used(path));
+    let mut bytes = fs::read(path).expect("it can be read");
+    bytes[at as usize] ^= 1 << random.below(8);
+    fs::write(path, bytes).expect("it can be written");
+    format!("{} byte {at}", path.display())
+}
+
+/// What was seen of a store with a flipped bit.
+#[derive(Debug, Default)]
+struct Seen {
+    /// It was not opened.
+    refused: usize,
+    /// Something in it reads as damaged, or cannot be listed.
+    damaged: usize,
+    /// All is there.
+    nothing: usize,
+}
+
+/// Whether a key reads as it was written last; `None` if it reads as damaged.
+fn is_whole(engine: &SledEngine, number: usize) -> Option<bool> {
+    match engine.read(&key(number)) {
+        Err(EngineError::Damaged(_)) => None,
+        Err(error) => panic!("{error}"),
+        Ok(Some(sealed)) if checksum::open(&key(number), &sealed).is_err() => None,
+        Ok(found) => Some(found == Some(value(number, ROUNDS - 1))),
+    }
+}
+
+#[test]
+fn a_flipped_bit_hides_nothing() {
+    let whole = store();
+    let (mut seen, mut random) = (Seen::default(), Random(0x1234_5678_9abc_def1));
+    for number in 0..FLIPS {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy(whole.path(), folder.path());
+        let what = flip(folder.path(), number, &mut random);
+        let Ok(engine) = SledEngine::open(&folder.path().join("sled")) else {
+            seen.refused += 1;
+            continue;
+        };
+        let reads: Vec<Option<bool>> = (0..KEYS).map(|at| is_whole(&engine, at)).collect();
+        assert!(!reads.contains(&Some(false)), "{what}: something is gone or old");
+        match engine.scan(&[], None, 2 * KEYS) {
+            Ok(page) => {
+                assert_eq!(page.len(), KEYS, "{what}: a scan shows other keys than there are")
+            }
+            Err(EngineError::Damaged(_)) => {}
+            Err(error) => panic!("{what}: {error}"),
+        }
+        if reads.contains(&None) { seen.damaged += 1 } else { seen.nothing += 1 }
+    }
+    assert!(seen.refused > FLIPS / 2 && seen.nothing > 0, "the flips show little: {seen:?}");
+}
