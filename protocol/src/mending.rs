@@ -92,12 +92,13 @@ impl Mending {
         }
     }
 
-    /// The next marks to ask about.
+    /// The next marks to ask about: after the last of them the first again, but not while the look, whose pages come
+    /// soon after each other, goes on.
     fn next(&self, count: usize) -> Vec<RecordKey> {
         let start = self.asked.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let after = self.marks.range((start, Bound::Unbounded));
-        let before = self.marks.iter().take(self.marks.len());
-        let all = after.chain(before).map(|(key, _)| key.clone());
+        let again = self.marks.iter().filter(|_| self.looks_at.is_none());
+        let all = after.chain(again).map(|(key, _)| key.clone());
         all.take(count.min(self.marks.len())).collect()
     }
 }
@@ -145,6 +146,7 @@ pub(crate) fn adopt<S: Storage>(env: &mut Env<'_, S>, is_first: bool) {
     if is_first {
         env.mending.looks_at = Some(RecordKey::start_of(Partition(0)));
     }
+    env.mending.asked = None;
     if env.mending.is_looking() || !env.mending.marks.is_empty() {
         env.mending.waits = false;
         wait(env, 0);
@@ -159,7 +161,9 @@ pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
     }
     look(env);
     let some = env.mending.next(env.config.mend_parallel);
-    env.mending.asked = some.last().cloned();
+    if let Some(last) = some.last() {
+        env.mending.asked = Some(last.clone());
+    }
     for key in some {
         ask(env, &key);
     }
