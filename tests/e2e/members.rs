@@ -1,7 +1,6 @@
 //! The commands that change members and buckets: plans change nothing, changes are followed until they are done, and
 //! bad input is refused with a word on what is allowed.
 
-use cartwheel_harness::ground::Ground;
 use serde_json::json;
 
 use crate::{
