@@ -28,6 +28,10 @@ pub(super) fn into_key(key: &Key<'_>) -> Result<LiveKey, DecodeError> {
     Ok(LiveKey { bucket: bucket_name(key.bucket)?, name: key.name.shared() })
 }
 
+pub(super) fn into_maybe_key(key: Option<&Key<'_>>) -> Result<Option<LiveKey>, DecodeError> {
+    key.map(into_key).transpose()
+}
+
 pub(super) fn record_key_bytes(key: &RecordKey) -> Vec<u8> {
     let bucket = key.key.bucket.as_str().as_bytes();
     let mut bytes = Vec::with_capacity(4 + bucket.len() + 1 + key.key.name.len());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DecodeError,
-    key::{self, Key},
+    key::{self, Key, into_maybe_key},
     object::{self, DecodedObject, ViewId},
     primitive::{Id128, Random64},
     request,
@@ -313,14 +313,12 @@ fn into_body(
             request: into_request_id(request),
             response: request::into_response(response)?,
         },
-        Body::Sync { n, after } => {
-            LiveBody::Sync { n, after: after.as_ref().map(key::into_key).transpose()? }
-        }
+        Body::Sync { n, after } => LiveBody::Sync { n, after: into_maybe_key(after.as_ref())? },
         Body::SyncPage { n, after, objects, next } => LiveBody::SyncPage {
             n,
-            after: after.as_ref().map(key::into_key).transpose()?,
+            after: into_maybe_key(after.as_ref())?,
             objects: into_objects(objects)?,
-            next: next.as_ref().map(key::into_key).transpose()?,
+            next: into_maybe_key(next.as_ref())?,
         },
         Body::Compare { n, sums } => LiveBody::Compare { n, sums: tree::into_sums(sums)? },
         Body::CompareOk { n, differing } => {
@@ -330,14 +328,14 @@ fn into_body(
         Body::Keys { n, leaves, after, until, keys } => LiveBody::Keys {
             n,
             leaves: tree::into_branches(leaves)?,
-            after: after.as_ref().map(key::into_key).transpose()?,
-            until: until.as_ref().map(key::into_key).transpose()?,
+            after: into_maybe_key(after.as_ref())?,
+            until: into_maybe_key(until.as_ref())?,
             keys: tree::into_keys(&keys)?,
         },
         Body::KeysOk { n, after, next, objects, wanted } => LiveBody::KeysOk {
             n,
-            after: after.as_ref().map(key::into_key).transpose()?,
-            next: next.as_ref().map(key::into_key).transpose()?,
+            after: into_maybe_key(after.as_ref())?,
+            next: into_maybe_key(next.as_ref())?,
             objects: into_objects(objects)?,
             wanted: wanted.iter().map(key::into_key).collect::<Result<_, _>>()?,
         },
