@@ -1,6 +1,6 @@
 //! A live cluster whose members change thirty times in a row: every layout is balanced.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cartwheel_harness::{
     fault::{Fault, NodeNumber, ZoneNumber},
@@ -17,7 +17,6 @@ const COMMANDS: usize = 30;
 const MEMBERS: (usize, usize) = (4, 6);
 /// How long one change may take.
 const CHANGE_WITHIN: Duration = Duration::from_secs(60);
-const TEND_EVERY: Duration = Duration::from_millis(50);
 
 #[test]
 fn layouts_stay_balanced_through_thirty_random_commands() {
@@ -40,28 +39,13 @@ fn layouts_stay_balanced_through_thirty_random_commands() {
                 }
                 _ => Fault::Weight { node: one, weight },
             };
-            change(&cluster, number, &fault).await;
+            let carried = cluster.ground.carry_through(number, &fault, CHANGE_WITHIN).await;
+            carried.unwrap_or_else(|why| panic!("{why:#}, seed {SEED}"));
             let ring = ring(&cluster);
             check(&ring).unwrap_or_else(|why| panic!("{why} after {fault:?}, seed {SEED}"));
         }
         cluster.ground.stop().await;
     });
-}
-
-/// Begins a change and waits until it is completed.
-async fn change(cluster: &Cluster, number: usize, fault: &Fault) {
-    let began = cluster.ground.begin(number, fault).await.expect("it begins");
-    assert!(began, "{fault:?} changed nothing");
-    let deadline = Instant::now() + CHANGE_WITHIN;
-    loop {
-        cluster.ground.tend().await.expect("the nodes run");
-        let moves = cluster.ground.moving().await;
-        if moves.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{fault:?} is not completed: {}", moves.join("; "));
-        tokio::time::sleep(TEND_EVERY).await;
-    }
 }
 
 /// What `cartwheel ring` says.

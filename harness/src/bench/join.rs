@@ -7,20 +7,17 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
 
 use super::load::{self, Load};
 use super::{Asker, BenchArgs, Draws, Operation};
 use crate::fault::{Fault, NodeNumber, ZoneNumber};
-use crate::ground::Ground;
 use crate::ground::process::{Connection, ProcessGround};
 use crate::progress::say;
 
 /// How long clients ask before anything is measured.
 const SETTLE: Duration = Duration::from_secs(2);
-/// The time between two looks at a change under way.
-const TEND_EVERY: Duration = Duration::from_millis(100);
 /// How long a change may take beyond the time of a measurement.
 const CHANGE_WITHIN: Duration = Duration::from_secs(300);
 /// What p99.9 during a join may be, in times of what it is before.
@@ -87,7 +84,10 @@ pub(super) async fn measure(
         let fresh = NodeNumber(usize::from(args.nodes) + repetition);
         joins.push(observe(args, &asker, &draws, ground, (2 * repetition, fresh)).await?);
         let leaves = Fault::Leave { node: fresh };
-        change(ground, 2 * repetition + 1, &leaves).await.context("the node that joined leaves")?;
+        ground
+            .carry_through(2 * repetition + 1, &leaves, CHANGE_WITHIN)
+            .await
+            .context("the node that joined leaves")?;
     }
     Ok(Joins::new(args, operation, joins))
 }
@@ -122,7 +122,8 @@ async fn observe(
     let join = async {
         tokio::time::sleep_until((began + SETTLE + half).into()).await;
         let from = began.elapsed();
-        change(ground, id, &Fault::Join { node: fresh, zone: ZoneNumber(0) }).await?;
+        let joins = Fault::Join { node: fresh, zone: ZoneNumber(0) };
+        ground.carry_through(id, &joins, CHANGE_WITHIN).await?;
         anyhow::Ok((from, began.elapsed()))
     };
     let (measured, joined) = futures::future::join(load::run(&load, ask, || {}), join).await;
@@ -140,25 +141,6 @@ async fn observe(
         failed_count: measured.failed,
         failure: measured.failure,
     })
-}
-
-/// Begins a change of the members and waits until it is completed and the members are at rest.
-async fn change(ground: &ProcessGround, id: usize, fault: &Fault) -> anyhow::Result<()> {
-    if !ground.begin(id, fault).await? {
-        bail!("{fault:?} changed nothing");
-    }
-    let deadline = Instant::now() + CHANGE_WITHIN;
-    loop {
-        ground.tend().await?;
-        let moves = ground.moving().await;
-        if moves.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!("not completed within {} s: {}", CHANGE_WITHIN.as_secs(), moves.join("; "));
-        }
-        tokio::time::sleep(TEND_EVERY).await;
-    }
 }
 
 /// Of the operations asked in this stretch: how many a second, and p99.9 in milliseconds.

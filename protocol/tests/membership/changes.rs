@@ -104,14 +104,20 @@ fn a_node_with_an_empty_disk_replaces_its_dead_namesake_by_itself() {
     });
 }
 
+/// Three members, and n22, which would join under the name of the second.
+fn with_namesake_of_the_second(seed: u64, rules: Rules) -> Cluster {
+    let mut cluster = cluster(seed, rules, 3);
+    cluster.faults = Faults::NONE;
+    let heir = Member { id: NodeId(22), ..cluster.member(2) };
+    cluster.add(22, Some(Command::Join(heir)), &[1]);
+    cluster.start(22);
+    cluster
+}
+
 #[test]
 fn a_mistyped_name_evicts_nobody_who_lives() {
     with_seeds(0..10, |seed, rules| {
-        let mut cluster = cluster(seed, rules, 3);
-        cluster.faults = Faults::NONE;
-        let heir = Member { id: NodeId(22), ..cluster.member(2) };
-        cluster.add(22, Some(Command::Join(heir)), &[1]);
-        cluster.start(22);
+        let mut cluster = with_namesake_of_the_second(seed, rules);
         cluster.run(20_000)?;
         assert_eq!(cluster.members(1), set([1, 2, 3]));
         assert_eq!(cluster.status(1, 22), Some(Status::Joining), "it is shown as waiting");
@@ -123,11 +129,7 @@ fn a_mistyped_name_evicts_nobody_who_lives() {
 #[test]
 fn a_namesake_whose_heart_beats_is_not_evicted_by_a_node_that_cannot_reach_it() {
     with_seeds(0..10, |seed, rules| {
-        let mut cluster = cluster(seed, rules, 3);
-        cluster.faults = Faults::NONE;
-        let heir = Member { id: NodeId(22), ..cluster.member(2) };
-        cluster.add(22, Some(Command::Join(heir)), &[1]);
-        cluster.start(22);
+        let mut cluster = with_namesake_of_the_second(seed, rules);
         cluster.wait(LONG, "n22 has a view", |c| c.view(22).is_some())?;
         cluster.step(22, MemberInput::Evidence(Evidence::Closed(NodeId(2))));
         cluster.run(20_000)?;

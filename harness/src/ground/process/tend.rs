@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use cartwheel_client::members::Members;
 use futures::future::join_all;
 
 use super::changes::Truth;
 use super::rolling::Next;
 use super::{Duty, ProcessGround, STOP_WITHIN};
-use crate::fault::NodeNumber;
+use crate::fault::{Fault, NodeNumber};
 
+/// The time between two looks at a change that is carried through.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a node may take to say what it knows of the members.
 const SAY_WITHIN: Duration = Duration::from_millis(500);
 /// How long one wait for quiet takes at most: some passes over the hints.
@@ -127,6 +130,33 @@ impl ProcessGround {
         let damaged = places.values().filter(|place| place.damaged && place.is_in_use());
         moves.extend(damaged.map(|place| format!("{} has a damaged store", place.number)));
         moves
+    }
+
+    /// Begins a change of the members and looks after it until it is completed.
+    ///
+    /// # Errors
+    /// It changes nothing, the cluster could not be looked after, or it is not completed within that time.
+    pub async fn carry_through(
+        &self,
+        id: usize,
+        fault: &Fault,
+        within: Duration,
+    ) -> anyhow::Result<()> {
+        if !self.begin_fault(id, fault).await? {
+            bail!("{fault:?} changed nothing");
+        }
+        let deadline = Instant::now() + within;
+        loop {
+            self.tend_members().await?;
+            let moves = self.moving().await;
+            if moves.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{fault:?}: not within {} s: {}", within.as_secs(), moves.join("; "));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// What keeps the members from being at rest, after a wait.
