@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cartwheel_protocol::rules::{HAS_MUTANTS, Mutant};
@@ -21,6 +21,7 @@ use crate::{
     replay::{self, Replay, Scenario},
     report,
     setup::Setting,
+    table::{self, Figures},
 };
 
 /// What is asked of the model.
@@ -59,6 +60,9 @@ pub struct Check {
     /// Break one rule, and expect to be told.
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
+    /// Break every rule in turn, and fill the table of rules with what was found.
+    #[arg(long, conflicts_with_all = ["presets", "mutant", "settings", "save"])]
+    pub mutants: bool,
     /// Let something happen more or less often than the preset says, such as `crash=2`.
     #[arg(long = "set", value_name = "WHAT=COUNT")]
     pub settings: Vec<String>,
@@ -123,6 +127,7 @@ impl Outcome {
 pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<Outcome> {
     match &args.task {
         Task::List => list(out),
+        Task::Check(check) if check.mutants => check_mutants(check, out),
         Task::Check(check) => check_all(check, out),
         Task::Replay(args) => rerun(args, out),
         Task::Explore(explore) => serve(explore, out),
@@ -135,10 +140,7 @@ fn list(out: &mut dyn Write) -> io::Result<Outcome> {
         writeln!(out, "  {:20} {}", preset.name, preset.why)?;
     }
     writeln!(out, "\nMutants, where each is caught and by which property:")?;
-    for caught in CAUGHT {
-        let (rule, preset) = (caught.mutant.rule(), caught.preset);
-        writeln!(out, "  {rule:3} {:28} {preset:20} {}", caught.mutant, caught.property)?;
-    }
+    table::write(None, out)?;
     Ok(Outcome::Holds)
 }
 
@@ -210,7 +212,42 @@ fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
         Outcome::Incomplete => "incomplete",
         Outcome::BadArguments => "nothing was done",
     };
+    if check.presets.is_empty() && check.mutant.is_none() {
+        table::write(None, out)?;
+    }
     writeln!(out, "{} presets, {total:.1?}: {verdict}", scenarios.len())?;
+    Ok(worst)
+}
+
+/// Runs every row of the table, one after the other, and prints it.
+fn check_mutants(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
+    let begun = Instant::now();
+    let mut worst = Outcome::Holds;
+    let mut figures = Vec::new();
+    for caught in CAUGHT {
+        let scenario = Scenario { mutant: Some(caught.mutant), ..Scenario::of(caught.preset()) };
+        let rules = match scenario.rules() {
+            Ok(rules) => rules,
+            Err(no_mutants) => return refuse(&no_mutants.to_string(), out),
+        };
+        let report = shortest(&scenario.plan(), rules, check.limits());
+        let outcome = judge(&scenario, &report);
+        worst = worst.max(outcome);
+        let Report { states, elapsed, .. } = &report;
+        let found = if outcome == Outcome::Holds { "caught" } else { "NOT CAUGHT" };
+        writeln!(
+            out,
+            "{} in {}: {found}, {states} states, {elapsed:.2?}",
+            caught.mutant, caught.preset
+        )?;
+        out.flush()?;
+        figures.push(Figures::of(caught, &report));
+    }
+    writeln!(out)?;
+    table::write(Some(&figures), out)?;
+    let missed = figures.iter().filter(|figures| figures.steps.is_none()).count();
+    let (count, elapsed) = (figures.len(), begun.elapsed());
+    writeln!(out, "\n{count} rows at {}, {elapsed:.1?}: {missed} not caught", commit())?;
     Ok(worst)
 }
 
@@ -261,7 +298,7 @@ fn judge(scenario: &Scenario, report: &Report) -> Outcome {
     let vacuous = || !report::missing(scenario, report).is_empty();
     match (&report.verdict, scenario.mutant) {
         (Verdict::Violated(trace), Some(mutant)) => {
-            let declared = Caught::of(mutant).filter(|c| c.preset == scenario.preset.name);
+            let declared = Caught::within(mutant, scenario.preset);
             let as_declared = declared.is_none_or(|caught| caught.property == trace.property);
             if as_declared { Outcome::Holds } else { Outcome::Violated }
         }

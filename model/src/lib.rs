@@ -4,8 +4,8 @@
 //! of [`action::Action`]s lead on: a message arrives, a batch becomes durable, a timer fires, a process crashes. A
 //! [`presets::Preset`] is a small cluster with few clients and few faults; all worlds that it can reach are
 //! visited by stateright and judged by the [`property::Property`]s. Each rule of the core has a mutant that
-//! breaks it; [`mutants::CAUGHT`] says where each is caught and by what: a mutant that survives means that
-//! the model is too weak.
+//! breaks it; [`mutants::CAUGHT`] says where each is caught and by what, [`table`] shows them by rule: a mutant that
+//! survives means that the model is too weak.
 //!
 //! # What is left out, and why nothing is missed
 //!
@@ -40,6 +40,7 @@ pub mod property;
 pub mod replay;
 mod report;
 pub mod setup;
+pub mod table;
 pub mod trace;
 pub mod witness;
 pub mod world;

@@ -75,23 +75,42 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::AcceptLossCountsAsEmpty, "dead-owner", Property::StrictReadsSeeStrictWrites),
 ];
 
-/// Mutants that no world shows: decrees and gossip are not in it. `protocol/tests/membership` catches them in seeded
-/// clusters of memberships.
-pub const ELSEWHERE: &[Mutant] = &[
-    Mutant::GossipOverwritesNewer,
-    Mutant::TwoDecrees,
-    Mutant::RaiseForgetsVotes,
-    Mutant::ForgetDecree,
+/// A mutant that no world shows, and where it is caught instead.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere {
+    /// The rule that is broken.
+    pub mutant: Mutant,
+    /// The test, by its file in the repository.
+    pub test: &'static str,
+    /// What it notices.
+    pub by: &'static str,
+}
+
+/// Mutants that no world shows: decrees and gossip are not in it. Seeded clusters of memberships catch them.
+pub const ELSEWHERE: &[Elsewhere] = &[
+    among_members(Mutant::GossipOverwritesNewer, "a node knew more of another before"),
+    among_members(Mutant::TwoDecrees, "two views of one number"),
+    among_members(Mutant::RaiseForgetsVotes, "two views of one number"),
+    among_members(Mutant::ForgetDecree, "two views of one number"),
 ];
+
+const fn among_members(mutant: Mutant, by: &'static str) -> Elsewhere {
+    Elsewhere { mutant, test: "protocol/tests/membership", by }
+}
 
 const fn caught(mutant: Mutant, preset: &'static str, property: Property) -> Caught {
     Caught { mutant, preset, property }
 }
 
 impl Caught {
-    /// Where this mutant is caught.
+    /// Where this mutant is caught soonest.
     pub fn of(mutant: Mutant) -> Option<&'static Self> {
         CAUGHT.iter().find(|caught| caught.mutant == mutant)
+    }
+
+    /// What is declared of this mutant in that preset.
+    pub fn within(mutant: Mutant, preset: &Preset) -> Option<&'static Self> {
+        CAUGHT.iter().find(|caught| caught.mutant == mutant && caught.preset == preset.name)
     }
 
     /// The preset in which it is caught.
@@ -111,11 +130,12 @@ mod tests {
     #[test]
     fn every_mutant_is_in_one_of_the_tables_and_every_preset_exists() {
         let caught = CAUGHT.iter().map(|caught| caught.mutant);
-        let mut named: Vec<Mutant> = caught.chain(ELSEWHERE.iter().copied()).collect();
+        let elsewhere = ELSEWHERE.iter().map(|elsewhere| elsewhere.mutant);
+        let mut named: Vec<Mutant> = caught.chain(elsewhere).collect();
         named.sort_unstable();
         named.dedup();
         assert_eq!(named, Mutant::ALL);
-        assert!(ELSEWHERE.iter().all(|mutant| Caught::of(*mutant).is_none()));
+        assert!(ELSEWHERE.iter().all(|elsewhere| Caught::of(elsewhere.mutant).is_none()));
         for caught in CAUGHT {
             assert_eq!(caught.preset().name, caught.preset);
         }
