@@ -42,6 +42,7 @@ enum Command {
   cartwheel model check
   cartwheel model check hints --set crash=2 --save trace.txt
   cartwheel model check --mutant counter-per-key      (in a build with --features mutants)
+  cartwheel model check --mutants                     (the same of every rule, as a table)
   cartwheel model explore hints                       (in the browser)
 
 Exit codes: 0 all properties hold (with --mutant: it is caught), 1 not, 2 incomplete.")]

@@ -68,9 +68,42 @@ fn a_build_without_mutants_says_how_to_make_one() {
     if HAS_MUTANTS {
         return;
     }
-    let (outcome, said) = ask(&["check", "--mutant", "ack-before-sync"]);
-    assert_eq!(outcome, Outcome::BadArguments);
-    assert!(said.contains("this build has no mutants; run cargo run --release"), "{said}");
+    for words in [&["check", "--mutant", "ack-before-sync"][..], &["check", "--mutants"]] {
+        let (outcome, said) = ask(words);
+        assert_eq!(outcome, Outcome::BadArguments);
+        assert!(said.contains("this build has no mutants; run cargo run --release"), "{said}");
+    }
+    assert!(ask(&["list"]).1.contains("--features mutants -- model check --mutants"));
+}
+
+#[test]
+fn a_mutant_that_is_not_caught_is_no_success() {
+    if !HAS_MUTANTS {
+        return;
+    }
+    let (outcome, said) = ask(&["check", "--mutants", "--max-states", "50"]);
+    assert_eq!(outcome, Outcome::Incomplete, "{said}");
+    assert!(said.contains("NOT CAUGHT |"), "{said}");
+    assert!(said.contains("caught, 19 states"), "{said}");
+}
+
+/// A row without what a run has measured.
+fn declared(line: &str) -> Option<Vec<&str>> {
+    let cells: Vec<&str> = line.strip_prefix('|')?.split('|').map(str::trim).collect();
+    Some(cells[..cells.len().min(4)].to_vec())
+}
+
+#[test]
+fn the_documented_table_of_rules_is_the_one_that_is_printed() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules.md");
+    let documented = fs::read_to_string(file).expect("the table is there");
+    let (_, printed) = ask(&["list"]);
+    let rows = |text: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().filter_map(declared);
+        rows.map(|row| row.into_iter().map(str::to_owned).collect()).collect()
+    };
+    assert!(rows(&printed).len() > 50);
+    assert_eq!(rows(&documented), rows(&printed), "run `model check --mutants` and copy its table");
 }
 
 #[test]
