@@ -179,10 +179,11 @@ impl Client {
                 tell(&waits_for);
                 told = waits_for;
             }
+            sleep(LOOK_EVERY.min(left(deadline))).await;
             if left(deadline).is_zero() {
+                // No look without time to answer: it would only say that nobody did.
                 return Err(NotQuiet { within, waits_for: told });
             }
-            sleep(LOOK_EVERY.min(left(deadline))).await;
         }
     }
 }

@@ -299,6 +299,7 @@ impl Setup {
         config.max_pending = plan.max_pending;
         // Time does not pass here: it is only said whether there are exchanges, and that no partition is scanned in its turn.
         config.anti_entropy_every_ms = u32::from(plan.trees);
+        config.anti_entropy_batch = 1;
         config.tree_rescan_every_ms = 0;
         config.tree_depth = 1;
         config.tree_page = 2;

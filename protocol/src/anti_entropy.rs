@@ -1,13 +1,15 @@
 //! Anti-entropy: owners compare their trees and mend what differs (paper §4.7).
 //!
-//! One partition and one partner at a time, in rotation, with a pause in between. Who begins sends the root's sum. Where the
-//! partner's is the same, a small answer ends it. Else the sums of the children come back, those that differ are compared in
+//! Every tree is compared with every partner in rotation, and there is a rest after each. Who begins sends the sums of some roots,
+//! with a pause between one batch and the next. Where the partner's is the same, a small answer ends it. Trees whose roots differ
+//! are gone through one at a time: the sums of the children come back, those that differ are compared in
 //! turn, and what lies under leaves that differ is gone through in the order of the keys, page by page: who began tells
 //! what it holds by digests, and gets the objects that it lacks and the names of what the partner lacks. Both sides
 //! merge (V5), so it is safe between any views; only owners take part, for what a fallback holds is hints.
 //!
 //! The partner keeps nothing of an exchange. Trees that differ where no key does are wrong, here or there: the own ones are built
-//! again, and the partner finds the same when it begins.
+//! again, and the partner finds the same when it begins. An answer names the sums that it is about, and a tree that was written to
+//! meanwhile was not found equal: whoever waits for quiet relies on that.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -27,17 +29,26 @@ use crate::{
     trees::{Branch, Here, Sum, Tree, TreeId, Trees},
 };
 
-/// What a shard compares: one exchange at a time.
+/// A tree and with whom it is compared.
+type Pair = (TreeId, NodeId);
+
+/// What a shard compares.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct AntiEntropy {
-    /// The tree and the partner that had their turn last.
-    last: Option<(TreeId, NodeId)>,
+    /// The pair that had its turn last in this rotation.
+    last: Option<Pair>,
+    /// The roots that were sent and are not answered.
+    asked: BTreeMap<Pair, Sum>,
+    /// Those whose roots differed, and whose turn has not come.
+    differing: BTreeSet<Pair>,
+    /// The tree that is gone through.
     open: Option<Exchange>,
 }
 
-/// An exchange under way, with the last pair.
+/// A tree that is gone through with a partner.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct Exchange {
+    pair: Pair,
     /// The own root when it began.
     root: Sum,
     /// How many keys were found to differ.
@@ -47,12 +58,13 @@ struct Exchange {
 
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Stage {
-    /// The sums of branches of this depth were sent. Leaves that differ so far.
-    Descending { depth: u8, leaves: Vec<Branch> },
+    /// Sums of branches of this depth were sent, which come to this together. Leaves that differ so far.
+    Descending { depth: u8, asked: Sum, leaves: Vec<Branch> },
     /// The keys under these leaves after this one, or all: asked for, or to be asked for after a pause.
     Keys { leaves: Arc<[Branch]>, after: Option<Key>, asked: bool },
-    /// No key differs. The roots are compared once more: they may have been compared in the middle of a write.
-    Confirming,
+    /// No key differs. The roots are compared once more: they may have been compared in the middle of a write. This one was
+    /// sent.
+    Confirming(Sum),
 }
 
 /// A branch whose sums differ, and the sums of its children at who answers; none below a leaf, or where it has no keys.
@@ -89,14 +101,14 @@ const MAX_SUMS: usize = 1 << 8;
 impl AntiEntropy {
     /// A view was adopted: there may be other partners.
     pub(crate) fn adopt<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        self.open = None;
+        *self = Self { last: self.last, ..Self::default() };
         let every_ms = env.config.anti_entropy_every_ms;
         if every_ms > 0 {
             env.set_timer(Timer::AntiEntropy, every_ms);
         }
     }
 
-    /// Time for the next page or the next exchange; or the partner has been silent.
+    /// Time for the next page, the next exchange or the next roots; or partners have been silent.
     pub(crate) fn fire<S: Storage>(&mut self, env: &mut Env<'_, S>) {
         if let Some(Exchange { stage: Stage::Keys { leaves, after, asked: false }, .. }) =
             &self.open
@@ -104,91 +116,139 @@ impl AntiEntropy {
             let (leaves, after) = (leaves.clone(), after.clone());
             return self.ask(env, leaves, after);
         }
-        if self.open.is_some() {
-            self.end(env, Compared::Missed);
+        let silent = core::mem::take(&mut self.asked).into_keys();
+        let silent = silent.chain(self.open.take().map(|exchange| exchange.pair));
+        silent.for_each(|pair| report(env, pair, Compared::Missed));
+        match self.differing.pop_first() {
+            Some(pair) => self.send_root(env, pair),
+            None => self.send_roots(env),
         }
-        self.begin(env);
+        self.pause(env);
     }
 
-    fn begin<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        let Some((id, partner)) = self.next(env) else {
-            return env.set_timer(Timer::AntiEntropy, env.config.anti_entropy_every_ms);
-        };
-        self.last = Some((id, partner));
+    /// Sends the next roots of the rotation.
+    fn send_roots<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        let mut next = self.next(env);
+        for _ in 0..env.config.anti_entropy_batch {
+            let Some(pair) = next else { break };
+            self.send_root(env, pair);
+            self.last = Some(pair);
+            next = self.next(env);
+        }
+        if next.is_none() {
+            // What comes next is another rotation.
+            self.last = None;
+        }
+    }
+
+    fn send_root<S: Storage>(&mut self, env: &mut Env<'_, S>, (id, partner): Pair) {
         let tree = env.trees.tree(id).filter(|_| !env.is_suspected(partner));
         let Some(root) = tree.map(|tree| tree.sum(Branch::ROOT, env.config.tree_depth)) else {
-            return self.end(env, Compared::Missed);
+            return report(env, (id, partner), Compared::Missed);
         };
-        let stage = Stage::Descending { depth: 0, leaves: Vec::new() };
-        self.open = Some(Exchange { root, found: 0, stage });
-        self.send(env, Body::Compare { n: id.1, sums: [(Branch::ROOT, root)].into() });
+        self.asked.insert((id, partner), root);
+        let body = Body::Compare { n: id.1, sums: [(Branch::ROOT, root)].into() };
+        env.send(partner, id.0, body);
     }
 
-    /// The pair whose turn it is: the next partner for the same tree, or the first for a later one.
-    fn next<S: Storage>(&self, env: &Env<'_, S>) -> Option<(TreeId, NodeId)> {
+    /// The pair whose turn it is: the next partner for the same tree, or the first for a later one; nothing at the end of the
+    /// rotation.
+    fn next<S: Storage>(&self, env: &Env<'_, S>) -> Option<Pair> {
         let partners = |id| Here::of(env).partners(id);
         let same = self.last.filter(|(id, _)| env.trees.tree(*id).is_some());
         let next = same.and_then(|(id, last)| {
             let later = partners(id).into_iter().find(|partner| *partner > last);
             later.map(|partner| (id, partner))
         });
-        let last = self.last.map(|(id, _)| id);
-        let rotation = || env.trees.after(last).chain(env.trees.after(None));
-        next.or_else(|| rotation().find_map(|id| Some((id, *partners(id).first()?))))
+        let mut later = env.trees.after(self.last.map(|(id, _)| id));
+        next.or_else(|| later.find_map(|id| Some((id, *partners(id).first()?))))
     }
 
-    /// Sends to the partner, and waits for it.
-    fn send<S: Storage>(&self, env: &mut Env<'_, S>, body: Body) {
-        let Some(((partition, _), partner)) = self.last else { return };
-        env.send(partner, partition, body);
-        env.set_timer(Timer::AntiEntropy, env.config.anti_entropy_timeout_ms);
+    /// Sets the timer: for how long answers are waited for, or until what is next.
+    fn pause<S: Storage>(&self, env: &mut Env<'_, S>) {
+        let config = env.config;
+        let is_asked =
+            !matches!(&self.open, Some(Exchange { stage: Stage::Keys { asked: false, .. }, .. }));
+        let after_ms = if !self.asked.is_empty() || (self.open.is_some() && is_asked) {
+            config.anti_entropy_timeout_ms
+        } else if self.open.is_none() && self.differing.is_empty() && self.last.is_none() {
+            config.anti_entropy_rest_ms
+        } else {
+            config.anti_entropy_every_ms
+        };
+        env.set_timer(Timer::AntiEntropy, after_ms);
     }
 
-    /// The exchange is over. The next follows after a pause.
+    /// The open exchange is over.
     fn end<S: Storage>(&mut self, env: &mut Env<'_, S>, outcome: Compared) {
-        self.open = None;
-        if let Some(((partition, n), with)) = self.last {
-            let fact = Fact::Compared { partition, n, with, outcome };
-            env.effects.push(Effect::Report(fact));
+        if let Some(exchange) = self.open.take() {
+            report(env, exchange.pair, outcome);
         }
-        env.set_timer(Timer::AntiEntropy, env.config.anti_entropy_every_ms);
+        self.pause(env);
     }
 
     /// The open exchange, if the message is of its partner and its tree.
     fn open_with(&mut self, from: NodeId, id: TreeId) -> Option<&mut Exchange> {
-        self.open.as_mut().filter(|_| self.last == Some((id, from)))
+        self.open.as_mut().filter(|exchange| exchange.pair == (id, from))
     }
 
-    /// The partner has compared sums: `None` if it has no whole tree.
+    /// The partner has compared sums that come to `of` together.
     pub(crate) fn compared<S: Storage>(
         &mut self,
         env: &mut Env<'_, S>,
         from: NodeId,
         id: TreeId,
+        of: Sum,
         differing: Option<&[Differing]>,
     ) {
+        if self.asked.get(&(id, from)) == Some(&of) {
+            self.asked.remove(&(id, from));
+            return self.compared_roots(env, (id, from), of, differing);
+        }
         let Some(exchange) = self.open_with(from, id) else { return };
-        let (root, found) = (exchange.root, exchange.found);
+        match &mut exchange.stage {
+            Stage::Descending { asked, .. } if *asked == of => self.descend(env, differing),
+            Stage::Confirming(root) if *root == of => self.confirmed(env, differing),
+            Stage::Descending { .. } | Stage::Confirming(_) | Stage::Keys { .. } => {}
+        }
+    }
+
+    /// The partner has compared a root.
+    fn compared_roots<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        pair: Pair,
+        root: Sum,
+        differing: Option<&[Differing]>,
+    ) {
+        match differing {
+            None => report(env, pair, Compared::Missed),
+            Some([]) => {
+                let outcome = equal_unless_written(env, pair, root);
+                report(env, pair, outcome);
+            }
+            Some(_) if self.open.is_some() => drop(self.differing.insert(pair)),
+            Some(_) => {
+                let stage = Stage::Descending { depth: 0, asked: root, leaves: Vec::new() };
+                self.open = Some(Exchange { pair, root, found: 0, stage });
+                return self.descend(env, differing);
+            }
+        }
+        if self.asked.is_empty() && self.open.is_none() {
+            self.pause(env);
+        }
+    }
+
+    /// The partner says which branches differ: their children are compared, or their keys.
+    fn descend<S: Storage>(&mut self, env: &mut Env<'_, S>, differing: Option<&[Differing]>) {
+        let Some(exchange) = &mut self.open else { return };
+        let Stage::Descending { depth, leaves, .. } = &mut exchange.stage else { return };
+        let (depth, mut leaves) = (*depth, core::mem::take(leaves));
+        let ((partition, n), partner) = exchange.pair;
         let full = env.config.tree_depth;
-        let (depth, mut leaves) = match &mut exchange.stage {
-            Stage::Descending { depth, leaves } => (*depth, core::mem::take(leaves)),
-            Stage::Confirming if differing.is_some_and(<[_]>::is_empty) => {
-                return self.end(env, Compared::Equal);
-            }
-            Stage::Confirming => {
-                if env.trees.tree(id).is_some_and(|tree| tree.sum(Branch::ROOT, full) == root) {
-                    Trees::rebuild(env, id.0);
-                }
-                return self.end(env, Compared::Differed(found));
-            }
-            Stage::Keys { .. } => return,
-        };
-        let (Some(differing), Some(tree)) = (differing, env.trees.tree(id)) else {
+        let (Some(differing), Some(tree)) = (differing, env.trees.tree((partition, n))) else {
             return self.end(env, Compared::Missed);
         };
-        if differing.is_empty() && depth == 0 {
-            return self.end(env, Compared::Equal);
-        }
         let mut deeper = Vec::new();
         for (branch, theirs) in differing.iter().filter(|(branch, _)| branch.depth == depth) {
             if depth == full || theirs.is_empty() {
@@ -201,19 +261,37 @@ impl AntiEntropy {
         if deeper.is_empty() {
             return self.ask(env, leaves.into(), None);
         }
-        let sums = deeper.iter().map(|branch| (*branch, tree.sum(*branch, full))).collect();
-        exchange.stage = Stage::Descending { depth: depth + 1, leaves };
-        self.send(env, Body::Compare { n: id.1, sums });
+        let sums: Arc<[_]> =
+            deeper.iter().map(|branch| (*branch, tree.sum(*branch, full))).collect();
+        exchange.stage = Stage::Descending { depth: depth + 1, asked: Sum::of_all(&sums), leaves };
+        env.send(partner, partition, Body::Compare { n, sums });
+        self.pause(env);
+    }
+
+    /// The partner has compared the root again.
+    fn confirmed<S: Storage>(&mut self, env: &mut Env<'_, S>, differing: Option<&[Differing]>) {
+        let Some(Exchange { pair, root, found, stage: Stage::Confirming(sent) }) = &self.open
+        else {
+            return;
+        };
+        let (pair, began, found, sent) = (*pair, *root, *found, *sent);
+        if differing.is_some_and(<[_]>::is_empty) {
+            let outcome = equal_unless_written(env, pair, sent);
+            return self.end(env, outcome);
+        }
+        if root_of(env, pair.0) == Some(began) {
+            Trees::rebuild(env, pair.0.0);
+        }
+        self.end(env, Compared::Differed(found));
     }
 
     /// Asks what the partner holds in the next page of keys. Where nothing differs any more the roots are compared again.
     fn ask<S: Storage>(&mut self, env: &mut Env<'_, S>, leaves: Arc<[Branch]>, after: Option<Key>) {
-        let (Some(((partition, n), _)), Some(exchange)) = (self.last, &mut self.open) else {
-            return;
-        };
         if leaves.is_empty() {
             return self.confirm(env);
         }
+        let Some(exchange) = &mut self.open else { return };
+        let ((partition, n), partner) = exchange.pair;
         let (found, until) = scan(env, (partition, n), &leaves, after.as_ref());
         let keys = found.into_iter().filter_map(|(key, stored)| match stored {
             Stored::Found(record) => {
@@ -230,18 +308,21 @@ impl AntiEntropy {
             keys: keys.collect(),
         };
         exchange.stage = Stage::Keys { leaves, after, asked: true };
-        self.send(env, body);
+        env.send(partner, partition, body);
+        self.pause(env);
     }
 
     fn confirm<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        let (Some((id, _)), Some(exchange)) = (self.last, &mut self.open) else { return };
-        let Some(tree) = env.trees.tree(id).filter(|_| exchange.found == 0) else {
+        let Some(exchange) = &mut self.open else { return };
+        let (id, partner) = exchange.pair;
+        let Some(root) = root_of(env, id).filter(|_| exchange.found == 0) else {
             let found = exchange.found;
             return self.end(env, Compared::Differed(found));
         };
-        exchange.stage = Stage::Confirming;
-        let root = tree.sum(Branch::ROOT, env.config.tree_depth);
-        self.send(env, Body::Compare { n: id.1, sums: [(Branch::ROOT, root)].into() });
+        exchange.stage = Stage::Confirming(root);
+        let body = Body::Compare { n: id.1, sums: [(Branch::ROOT, root)].into() };
+        env.send(partner, id.0, body);
+        self.pause(env);
     }
 
     /// The partner has answered a page of keys.
@@ -287,8 +368,22 @@ impl AntiEntropy {
         if let Some(exchange) = &mut self.open {
             exchange.stage = Stage::Keys { leaves, after: reply.next, asked: false };
         }
-        env.set_timer(Timer::AntiEntropy, env.config.anti_entropy_every_ms);
+        self.pause(env);
     }
+}
+
+/// The own root now.
+fn root_of<S: Storage>(env: &Env<'_, S>, id: TreeId) -> Option<Sum> {
+    env.trees.tree(id).map(|tree| tree.sum(Branch::ROOT, env.config.tree_depth))
+}
+
+/// What an answer says that the partner's root is the same as this one, which was sent.
+fn equal_unless_written<S: Storage>(env: &Env<'_, S>, (id, _): Pair, root: Sum) -> Compared {
+    if root_of(env, id) == Some(root) { Compared::Equal } else { Compared::Missed }
+}
+
+fn report<S: Storage>(env: &mut Env<'_, S>, ((partition, n), with): Pair, outcome: Compared) {
+    env.effects.push(Effect::Report(Fact::Compared { partition, n, with, outcome }));
 }
 
 /// The children of a branch whose sums are not those that the partner gave.
@@ -358,7 +453,7 @@ pub(crate) fn compare<S: Storage>(
         let differing = sums.iter().take(MAX_SUMS).filter(differs);
         differing.map(|(branch, _)| (*branch, tree.children(*branch, depth).into())).collect()
     });
-    env.send(from, partition, Body::CompareOk { n, differing });
+    env.send(from, partition, Body::CompareOk { n, of: Sum::of_all(sums), differing });
 }
 
 /// Somebody tells what it holds in a page of keys. Who owns no copy says nothing.

@@ -49,8 +49,8 @@ pub(crate) enum Body {
     SyncPage { n: u8, after: Option<Key>, objects: Arc<[(Key, Object)]>, next: Option<Key> },
     /// These are the sums of my tree for buckets of this size; where do yours differ?
     Compare { n: u8, sums: Arc<[(Branch, Sum)]> },
-    /// Here; or I have no whole tree.
-    CompareOk { n: u8, differing: Option<Arc<[Differing]>> },
+    /// Here, of the sums that come to this together; or I have no whole tree.
+    CompareOk { n: u8, of: Sum, differing: Option<Arc<[Differing]>> },
     /// This is what I hold under these leaves, after one key and up to another. What do you hold there?
     Keys {
         n: u8,
@@ -204,8 +204,8 @@ impl fmt::Display for Message {
                 write!(f, "Compare {} n={n}", self.partition)?;
                 sums.iter().try_for_each(|(branch, sum)| write!(f, " {branch} {sum}"))
             }
-            Body::CompareOk { n, differing } => {
-                write!(f, "CompareOk {} n={n}", self.partition)?;
+            Body::CompareOk { n, of, differing } => {
+                write!(f, "CompareOk {} n={n} of {of}", self.partition)?;
                 match differing.as_deref() {
                     None => f.write_str(" no tree"),
                     Some([]) => f.write_str(" equal"),

@@ -404,8 +404,8 @@ impl Parts<'_> {
             Body::Compare { n, sums } => {
                 anti_entropy::compare(env, from, (partition, n), &sums);
             }
-            Body::CompareOk { n, differing } => {
-                self.anti_entropy.compared(env, from, (partition, n), differing.as_deref());
+            Body::CompareOk { n, of, differing } => {
+                self.anti_entropy.compared(env, from, (partition, n), of, differing.as_deref());
             }
             Body::Keys { n, leaves, after, until, keys } => {
                 let page = anti_entropy::Page { n, leaves, after, until, keys };

@@ -194,9 +194,13 @@ pub struct Config {
     pub catch_up_parallel: usize,
     /// After how many milliseconds pages that did not come are asked for again.
     pub catch_up_retry_ms: u32,
-    /// The pause between two exchanges of trees, and between two pages of one, in milliseconds. With 0 there are neither
-    /// exchanges nor trees.
+    /// The pause between two batches of exchanges of trees, and between two pages of one exchange, in milliseconds. With 0
+    /// there are neither exchanges nor trees.
     pub anti_entropy_every_ms: u32,
+    /// How many roots are compared at a time.
+    pub anti_entropy_batch: usize,
+    /// The rest when every tree was compared with every partner, in milliseconds.
+    pub anti_entropy_rest_ms: u32,
     /// After how many milliseconds of a partner's silence an exchange is given up.
     pub anti_entropy_timeout_ms: u32,
     /// How many levels a tree has below its root, each node with 16 children: 0 to [`crate::MAX_TREE_DEPTH`]. Nodes may differ in it.
@@ -234,6 +238,8 @@ impl Config {
             catch_up_parallel: 8,
             catch_up_retry_ms: 500,
             anti_entropy_every_ms: 5,
+            anti_entropy_batch: 64,
+            anti_entropy_rest_ms: 2_000,
             anti_entropy_timeout_ms: 1_000,
             tree_depth: 2,
             tree_page: 256,

@@ -125,6 +125,11 @@ impl Sum {
         Self(self.0.wrapping_sub(before.0).wrapping_add(after.0))
     }
 
+    /// What several branches come to: an answer names it, so that it is known what was compared.
+    pub(crate) fn of_all(sums: &[(Branch, Self)]) -> Self {
+        sums.iter().fold(Self::default(), |all, (_, sum)| all.replace(Self::default(), *sum))
+    }
+
     /// What an object adds: nothing if it is as good as absent.
     fn of(key: &Key, object: &Object) -> Self {
         if object.is_new() { Self::default() } else { Self(object.digest(key).0) }

@@ -70,10 +70,16 @@ struct Run {
 }
 
 impl Run {
-    fn new(rules: Rules, tree_depth: u8, tree_page: usize) -> Self {
+    fn new(rules: Rules, tree_depth: u8, tree_page: usize, batch: usize) -> Self {
         let setup = Setup { nodes: NODES, ..Setup::default() };
-        let config =
-            Config { rules, anti_entropy_every_ms: 5, tree_depth, tree_page, ..setup.config };
+        let config = Config {
+            rules,
+            anti_entropy_every_ms: 5,
+            anti_entropy_batch: batch,
+            tree_depth,
+            tree_page,
+            ..setup.config
+        };
         Self { cluster: Cluster::new(&Setup { config, ..setup }), written: 0 }
     }
 
@@ -217,10 +223,10 @@ fn test(rules: Rules, cases: u32) -> Result<(), String> {
     let config = ProptestConfig { cases, failure_persistence: None, ..Default::default() };
     let seeded = TestRng::deterministic_rng(config.rng_algorithm);
     let mut runner = TestRunner::new_with_rng(config, seeded);
-    let depths_and_pages = (0..=3_u8, 1..9_usize);
+    let depths_and_pages = (0..=3_u8, 1..9_usize, 1..4_usize);
     let strategy = (depths_and_pages, vec(event(), 10..120));
-    let run = |((depth, page), events): ((u8, usize), Vec<Event>)| {
-        let mut run = Run::new(rules, depth, page);
+    let run = |((depth, page, batch), events): ((u8, usize, usize), Vec<Event>)| {
+        let mut run = Run::new(rules, depth, page, batch);
         events.iter().for_each(|event| run.happen(event));
         run.check()
     };

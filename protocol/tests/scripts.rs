@@ -147,6 +147,8 @@ impl Runner {
         if let Some(depth) = ask::number(args, "trees")? {
             (setup.config.tree_depth, setup.config.anti_entropy_every_ms) = (depth, 5);
         }
+        setup.config.anti_entropy_batch =
+            ask::number(args, "batch")?.unwrap_or(setup.config.anti_entropy_batch);
         setup.cancelled_bound = ask::number(args, "bound")?.unwrap_or(setup.cancelled_bound);
         setup.config.max_pending =
             ask::number(args, "pending")?.unwrap_or(setup.config.max_pending);

@@ -124,15 +124,19 @@ impl<G: Ground> End<'_, G> {
     /// Waits until the members are at rest; what moves still if that takes too long.
     async fn wait_for_rest(&self, deadline: Duration) -> Vec<String> {
         let mut said = Vec::new();
+        let mut tell = |waits_for: &[String]| {
+            if waits_for != said {
+                self.recorder.nemesis(self.ground.now(), "waits-for", waits_for.join("; "));
+                said = waits_for.to_vec();
+            }
+        };
         loop {
-            let mut restless = self.ground.restless().await;
+            let left = deadline.saturating_sub(self.ground.now());
+            let mut restless = self.ground.restless(left, &mut tell).await;
             if restless.is_empty() {
                 return restless;
             }
-            if restless != said {
-                self.recorder.nemesis(self.ground.now(), "waits-for", restless.join("; "));
-                said.clone_from(&restless);
-            }
+            tell(&restless);
             if self.ground.now() >= deadline {
                 let seconds = self.plan.quiet_within.as_secs();
                 restless.truncate(MOST_NAMED);

@@ -207,7 +207,7 @@ impl Ground for FakeGround {
         Ok(())
     }
 
-    async fn restless(&self) -> Vec<String> {
+    async fn restless(&self, _within: Duration, _tell: &mut dyn FnMut(&[String])) -> Vec<String> {
         if self.changing.get() > 0 || self.flaws.restless {
             return vec!["a change is under way".to_owned()];
         }

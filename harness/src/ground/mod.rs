@@ -49,9 +49,14 @@ pub trait Ground {
     /// The cluster could not be looked after: the campaign cannot go on.
     fn tend(&self) -> impl Future<Output = anyhow::Result<()>>;
 
-    /// What keeps the members from being at rest: changes under way or wished for, nodes that drain, several
-    /// opinions on the layout. Nothing if they are.
-    fn restless(&self) -> impl Future<Output = Vec<String>>;
+    /// Waits until the members are at rest: no change under way or wished for, no node that drains, one opinion on the
+    /// layout, nothing owed, no tree that differs. `tell` is given what is waited for whenever that changes. What keeps
+    /// them from it after `within`; nothing if they are at rest.
+    fn restless(
+        &self,
+        within: Duration,
+        tell: &mut dyn FnMut(&[String]),
+    ) -> impl Future<Output = Vec<String>>;
 
     /// How many changes of the members are completed, by name: `joins-completed` and so on.
     fn completed(&self) -> BTreeMap<&'static str, u64>;

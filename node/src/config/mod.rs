@@ -81,8 +81,11 @@ pub struct NodeConfig {
     pub handoff_every_ms: u32,
     /// How many hints are handed over in one step: 1 to 4,096.
     pub handoff_page: usize,
-    /// The pause between two exchanges of trees with other owners, in milliseconds: 1 to 3,600,000, or 0 for no anti-entropy.
+    /// The pause between two batches of exchanges of trees with other owners, in milliseconds: 1 to 3,600,000, or 0 for no
+    /// anti-entropy.
     pub anti_entropy_every_ms: u32,
+    /// The rest when every tree was compared with every other owner's, in milliseconds: 1 to 3,600,000.
+    pub anti_entropy_rest_ms: u32,
     /// How many levels a tree has, each node with 16 children: 0 to 3.
     pub tree_depth: u8,
     /// The pause between rebuilding one partition's trees and the next's once all are whole, in milliseconds: 1 to
@@ -211,6 +214,7 @@ impl Default for NodeConfig {
             handoff_every_ms: core.handoff_every_ms,
             handoff_page: core.handoff_page,
             anti_entropy_every_ms: core.anti_entropy_every_ms,
+            anti_entropy_rest_ms: core.anti_entropy_rest_ms,
             tree_depth: core.tree_depth,
             tree_rescan_every_ms: core.tree_rescan_every_ms,
             connections: 4_096,
@@ -298,6 +302,7 @@ impl NodeConfig {
             "handoff_every_ms",
             "handoff_page",
             "anti_entropy_every_ms",
+            "anti_entropy_rest_ms",
             "tree_depth",
             "tree_rescan_every_ms",
             "connections",
@@ -320,7 +325,7 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 23] = [
+        let ranges: [(&str, u64, u64, u64); 24] = [
             ("weight", self.weight.into(), 1, Member::MAX_WEIGHT.into()),
             ("gossip_every_ms", self.gossip_every_ms.into(), 10, 60_000),
             ("suspect_after", self.suspect_after.into(), 2, 1_000),
@@ -334,6 +339,7 @@ impl NodeConfig {
             ("handoff_every_ms", self.handoff_every_ms.into(), 1, 3_600_000),
             ("handoff_page", self.handoff_page as u64, 1, 4_096),
             ("anti_entropy_every_ms", self.anti_entropy_every_ms.into(), 0, 3_600_000),
+            ("anti_entropy_rest_ms", self.anti_entropy_rest_ms.into(), 1, 3_600_000),
             ("tree_depth", self.tree_depth.into(), 0, MAX_TREE_DEPTH.into()),
             ("tree_rescan_every_ms", self.tree_rescan_every_ms.into(), 0, 3_600_000),
             ("connections", self.connections as u64, 1, 1_000_000),
@@ -421,6 +427,7 @@ impl NodeConfig {
             handoff_every_ms: self.handoff_every_ms,
             handoff_page: self.handoff_page,
             anti_entropy_every_ms: self.anti_entropy_every_ms,
+            anti_entropy_rest_ms: self.anti_entropy_rest_ms,
             tree_depth: self.tree_depth,
             tree_rescan_every_ms: self.tree_rescan_every_ms,
             max_pending: self.max_pending,

@@ -251,19 +251,21 @@ impl<O: Outbound> Shard<O> {
             }
         }
         self.effects = effects;
-        if self.parts.storage.wrote() {
-            self.parts.status.exchanges.wrote();
+        let wrote = self.parts.storage.wrote();
+        if !wrote.is_empty() {
+            self.parts.status.exchanges.wrote(wrote.iter().copied());
         }
-        if barrier || self.parts.storage.wrote() {
+        if barrier || !wrote.is_empty() {
             self.commits.push(self.parts.storage.end_step());
         }
     }
 
     fn report(&mut self, fact: Fact) {
         match fact {
-            Fact::Compared { partition, n, with: _, outcome } => {
+            Fact::Compared { partition, n, with, outcome } => {
                 self.parts.metrics.compared(outcome);
-                self.parts.status.exchanges.ended((partition, n), outcome, self.now);
+                let pair = ((partition, n), with);
+                self.parts.status.exchanges.ended(pair, outcome, self.now);
             }
             Fact::Adopted(_) => {
                 self.parts.status.exchanges.adopted(self.parts.replica.exchanges());

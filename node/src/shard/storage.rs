@@ -35,7 +35,7 @@ pub(crate) struct ShardStorage {
     /// How many shards share the partitions.
     shards: u16,
     /// Whether the present step has written.
-    wrote: bool,
+    wrote: Vec<Partition>,
     damaged: Counter,
     logged: RefCell<BTreeSet<Bytes>>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn shard_of(partition: Partition, shards: u16) -> ShardId {
 
 impl ShardStorage {
     pub(crate) fn new(overlay: Overlay, shard: ShardId, shards: u16, damaged: Counter) -> Self {
-        Self { overlay, shard, shards, wrote: false, damaged, logged: RefCell::default() }
+        Self { overlay, shard, shards, wrote: Vec::new(), damaged, logged: RefCell::default() }
     }
 
     /// The number of the step that writes now.
@@ -55,14 +55,14 @@ impl ShardStorage {
         self.overlay.step()
     }
 
-    /// Whether the present step has written.
-    pub(crate) fn wrote(&self) -> bool {
-        self.wrote
+    /// The partitions that the present step has written to: none twice in a row.
+    pub(crate) fn wrote(&self) -> &[Partition] {
+        &self.wrote
     }
 
     /// Ends the present step: what the committer must be sent.
     pub(crate) fn end_step(&mut self) -> Commit {
-        self.wrote = false;
+        self.wrote.clear();
         self.overlay.end_step()
     }
 
@@ -161,7 +161,9 @@ impl Storage for ShardStorage {
         debug_assert!(self.is_own(key.partition), "{key} is another shard's");
         let bytes = engine_key(&key);
         let sealed = record.map(|record| checksum::seal(&bytes, &v1::encode_record(&record)));
-        self.wrote = true;
+        if self.wrote.last() != Some(&key.partition) {
+            self.wrote.push(key.partition);
+        }
         self.overlay.write(bytes, sealed);
     }
 
@@ -241,10 +243,10 @@ mod tests {
         let mut storage = storage(&engine, 1);
         assert_eq!(storage.read(&key(1, "k")), Stored::Absent);
         storage.write(key(1, "k"), Some(record(5)));
-        assert!(storage.wrote());
+        assert!(!storage.wrote().is_empty());
         assert_eq!(storage.read(&key(1, "k")), Stored::Found(record(5)));
         commit(&engine, &mut storage);
-        assert!(!storage.wrote());
+        assert!(storage.wrote().is_empty());
         assert_eq!(storage.read(&key(1, "k")), Stored::Found(record(5)));
         storage.write(key(1, "k"), None);
         assert_eq!(storage.read(&key(1, "k")), Stored::Absent);

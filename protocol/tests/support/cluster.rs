@@ -81,6 +81,7 @@ impl Default for Setup {
             handoff_every_ms: 500,
             handoff_page: 64,
             anti_entropy_every_ms: 0,
+            anti_entropy_batch: 1,
             ..Config::new(ClusterId(7))
         };
         let zones = vec!["a".to_owned()];

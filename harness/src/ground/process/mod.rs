@@ -258,8 +258,8 @@ impl Ground for ProcessGround {
         self.tend_members().await
     }
 
-    async fn restless(&self) -> Vec<String> {
-        self.what_moves().await
+    async fn restless(&self, within: Duration, tell: &mut dyn FnMut(&[String])) -> Vec<String> {
+        self.what_moves(within, tell).await
     }
 
     fn completed(&self) -> BTreeMap<&'static str, u64> {

@@ -15,8 +15,6 @@ use crate::fault::{Fault, NodeNumber};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a node may take to say what it knows of the members.
 const SAY_WITHIN: Duration = Duration::from_millis(500);
-/// How long one wait for quiet takes at most: some passes over the hints.
-const QUIET_WITHIN: Duration = Duration::from_secs(10);
 /// How long a wish may take to be staged.
 const STAGE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -160,14 +158,18 @@ impl ProcessGround {
     }
 
     /// What keeps the members from being at rest, after a wait.
-    pub(super) async fn what_moves(&self) -> Vec<String> {
+    pub(super) async fn what_moves(
+        &self,
+        within: Duration,
+        tell: &mut dyn FnMut(&[String]),
+    ) -> Vec<String> {
         let moves = self.moving().await;
         if !moves.is_empty() {
             return moves;
         }
         let quiet = async {
             let client = self.connection.client().await.map_err(|error| vec![error.to_string()])?;
-            client.quiet(QUIET_WITHIN, |_| {}).await.map_err(|not_quiet| not_quiet.waits_for)?;
+            client.quiet(within, tell).await.map_err(|not_quiet| not_quiet.waits_for)?;
             // Everybody who asks for owners from here on is to know the layout.
             client.refresh().await.map_err(|error| vec![error.to_string()])
         };

@@ -17,6 +17,7 @@ use crate::{
     key::{Key as LiveKey, Partition},
     message::{Answer as LiveAnswer, Body as LiveBody, Message as LiveMessage},
     object::{Digest, Object as LiveObject},
+    trees::Sum,
 };
 
 #[derive(Deserialize, Serialize)]
@@ -103,6 +104,7 @@ enum Body<'a, O, R> {
     },
     CompareOk {
         n: u8,
+        of: Id128,
         differing: Option<Vec<Differing>>,
     },
     Keys {
@@ -251,9 +253,11 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             next: next.as_ref().map(key::key),
         },
         LiveBody::Compare { n, sums } => Body::Compare { n: *n, sums: tree::sums(sums) },
-        LiveBody::CompareOk { n, differing } => {
-            Body::CompareOk { n: *n, differing: differing.as_deref().map(tree::differing) }
-        }
+        LiveBody::CompareOk { n, of, differing } => Body::CompareOk {
+            n: *n,
+            of: Id128(of.0),
+            differing: differing.as_deref().map(tree::differing),
+        },
         LiveBody::Keys { n, leaves, after, until, keys } => Body::Keys {
             n: *n,
             leaves: leaves.iter().copied().map(tree::branch).collect(),
@@ -321,9 +325,9 @@ fn into_body(
             next: into_maybe_key(next.as_ref())?,
         },
         Body::Compare { n, sums } => LiveBody::Compare { n, sums: tree::into_sums(sums)? },
-        Body::CompareOk { n, differing } => {
+        Body::CompareOk { n, of, differing } => {
             let differing = differing.map(tree::into_differing).transpose()?;
-            LiveBody::CompareOk { n, differing }
+            LiveBody::CompareOk { n, of: Sum(of.0), differing }
         }
         Body::Keys { n, leaves, after, until, keys } => LiveBody::Keys {
             n,

@@ -174,9 +174,15 @@ fn exchange() -> Vec<(&'static str, Body)> {
     let wanted = Arc::from([bob.clone()]);
     vec![
         ("compare", Body::Compare { n: 3, sums: [(branch(1, 9), Sum(u128::MAX / 7))].into() }),
-        ("compare ok no tree", Body::CompareOk { n: 3, differing: None }),
-        ("compare ok equal", Body::CompareOk { n: 3, differing: Some(Arc::from([])) }),
-        ("compare ok", Body::CompareOk { n: 3, differing: Some(Arc::from(differing)) }),
+        ("compare ok no tree", Body::CompareOk { n: 3, of: Sum(u128::MAX / 9), differing: None }),
+        (
+            "compare ok equal",
+            Body::CompareOk { n: 3, of: Sum(u128::MAX / 9), differing: Some(Arc::from([])) },
+        ),
+        (
+            "compare ok",
+            Body::CompareOk { n: 3, of: Sum(u128::MAX / 9), differing: Some(Arc::from(differing)) },
+        ),
         ("keys", Body::Keys { n: 3, leaves, after: after.clone(), until, keys }),
         ("keys ok", Body::KeysOk { n: 3, after, next: Some(bob), objects, wanted }),
     ]
@@ -201,8 +207,9 @@ fn any_exchange() -> impl Strategy<Value = Body> {
     let reply = (key(), key(), objects, vec_of(any_key(), 0..3));
     prop_oneof![
         (any::<u8>(), sums).prop_map(|(n, sums)| Body::Compare { n, sums: sums.into() }),
-        (any::<u8>(), differing)
-            .prop_map(|(n, differing)| Body::CompareOk { n, differing: differing.map(Arc::from) }),
+        (any::<u8>(), sum(), differing).prop_map(|(n, of, differing)| {
+            Body::CompareOk { n, of, differing: differing.map(Arc::from) }
+        }),
         (any::<u8>(), keys).prop_map(|(n, (leaves, after, until, keys))| Body::Keys {
             n,
             leaves: leaves.into(),
