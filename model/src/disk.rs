@@ -52,7 +52,7 @@ impl Cell {
     }
 
     /// Whether it can be read and is all that it was.
-    fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.record().is_some_and(|record| record.damaged.is_none())
     }
 

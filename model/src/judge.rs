@@ -1,7 +1,7 @@
 //! Where the properties are judged.
 
 use cartwheel_protocol::{
-    Input, Ticket, Timer,
+    Ticket,
     id::AddId,
     key::RecordKey,
     limits,
@@ -9,18 +9,12 @@ use cartwheel_protocol::{
 };
 
 use crate::{
-    action::Action,
     client::Op,
     ghost::{Fact, Status, id_of},
-    host::Host,
     property::Property,
     witness::{Observer, Witness},
     world::World,
 };
-
-/// How often hints may have to be handed on: a copy goes from a node to an owner, and no further. So often each owner
-/// compares its tree, in turn with each of two others.
-const ROUNDS: usize = 3;
 
 impl World {
     /// The property that does not hold here, if there is one; the one that was seen first.
@@ -40,6 +34,7 @@ impl World {
                 | Property::OneReplyPerRequest => when_quiet(),
                 Property::HintsCanEnd => !self.hints_can_end(),
                 Property::OwnersCanMend => !self.owners_can_mend(),
+                Property::MendingCanEnd => !self.mending_can_end(),
                 Property::NothingFromNowhere
                 | Property::DotNamesOneValue
                 | Property::AddShownOnce
@@ -58,55 +53,6 @@ impl World {
             (op, usize::from(self.need(op).saturating_sub(lost)))
         });
         asked.all(|(op, need)| self.holders(op, |_| true) >= need)
-    }
-
-    /// Whether hand-off would end, if from here on nothing else happened but that owners compare their trees. Hints wait for whom is lost or
-    /// damaged, and for who is behind: there nothing is asked.
-    fn hints_can_end(&self) -> bool {
-        let owes = |world: &Self| (0..world.hosts.len()).any(|at| world.holds_a_hint(at));
-        let may_owe = owes(self) || self.setup.has_trees();
-        !may_owe || !self.is_at_rest() || !self.is_whole() || !owes(&self.after_background())
-    }
-
-    /// Whether owners would become equal, if from here on nothing else happened but hand-off and that they compare their trees. Who
-    /// suspects another does not compare with it: there nothing is asked.
-    fn owners_can_mend(&self) -> bool {
-        let trusts = |host: &Host| host.suspects == 0;
-        let asked = self.setup.has_trees() && self.is_at_rest() && self.is_whole();
-        !asked || !self.hosts().all(trusts) || self.after_background().owners_are_equal()
-    }
-
-    /// Whether no disk and no record is lost.
-    fn is_whole(&self) -> bool {
-        let is_sound =
-            |host: &Host| !host.out && host.disk.durable().all(|(_, cell)| cell.record().is_some());
-        self.hosts().all(is_sound)
-    }
-
-    /// What the background work leads to when it goes on alone.
-    fn after_background(&self) -> Self {
-        let mut world = self.clone();
-        for _ in 0..ROUNDS {
-            world.run_all(Timer::Handoff);
-            // Last, so that what it leaves with others than owners is seen.
-            world.run_all(Timer::AntiEntropy);
-        }
-        world
-    }
-
-    /// The timer runs out at every node where it is set, and all that follows is done.
-    fn run_all(&mut self, timer: Timer) {
-        for at in 0..self.hosts.len() {
-            if self.hosts[at].make_mut().timers.remove(&timer) {
-                self.step(at, Input::Timeout(timer), &mut ());
-            }
-        }
-        let may_run = |action: &Action| {
-            matches!(action, Action::Deliver(_) | Action::Sync(_) | Action::Fire(_, Timer::Trees))
-        };
-        while let Some(action) = self.enabled().into_iter().find(may_run) {
-            self.apply(action, &mut ());
-        }
     }
 
     /// What an owner holds of each key; nothing stored is as good as an empty object.
@@ -317,5 +263,6 @@ fn shows_once(object: &Object) -> bool {
     distinct && same
 }
 
+mod background;
 #[cfg(test)]
 mod tests;

@@ -105,6 +105,7 @@ impl Model for WorldModel {
             holds::<10>,
             holds::<11>,
             holds::<12>,
+            holds::<13>,
         ];
         let named = Property::ALL.iter().zip(conditions);
         named.map(|(property, holds)| Always::always(property.name(), holds)).collect()

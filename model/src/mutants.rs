@@ -58,6 +58,8 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::DamagedSourceCounts, "damage-twice", Property::StrictReadsSeeStrictWrites),
     caught(Mutant::PageSkipsDamaged, "damage-change", Property::StrictReadsSeeStrictWrites),
     caught(Mutant::WriteClearsMark, "damage-then-write", Property::StrictReadsSeeStrictWrites),
+    caught(Mutant::MarkAskedOnce, "damage", Property::MendingCanEnd),
+    caught(Mutant::RestartForgetsMarks, "damage-crash", Property::MendingCanEnd),
     caught(Mutant::ViewNotPersisted, "replace", Property::StrictReadsSeeStrictWrites),
     caught(Mutant::NoViewMatch, "behind", Property::StrictReadsSeeStrictWrites),
     caught(

@@ -28,6 +28,8 @@ pub enum Property {
     HintsCanEnd,
     /// At rest owners that compare their trees become equal.
     OwnersCanMend,
+    /// At rest every damaged record that was found is mended in the end, if enough other owners hold an undamaged copy.
+    MendingCanEnd,
     /// No record, reply or table outgrows its limit.
     LimitsHold,
     /// A request with another key's context is refused.
@@ -38,7 +40,7 @@ pub enum Property {
 
 impl Property {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AcknowledgedIsDurable,
         Self::NothingFromNowhere,
         Self::DotNamesOneValue,
@@ -49,6 +51,7 @@ impl Property {
         Self::OwnersAreEqualWhenQuiet,
         Self::HintsCanEnd,
         Self::OwnersCanMend,
+        Self::MendingCanEnd,
         Self::LimitsHold,
         Self::ForeignContextsAreRefused,
         Self::OneReplyPerRequest,
@@ -67,6 +70,7 @@ impl Property {
             Self::OwnersAreEqualWhenQuiet => "when quiet, owners are equal",
             Self::HintsCanEnd => "hints can end",
             Self::OwnersCanMend => "owners can become equal",
+            Self::MendingCanEnd => "mending can end",
             Self::LimitsHold => "limits hold",
             Self::ForeignContextsAreRefused => "foreign contexts are refused",
             Self::OneReplyPerRequest => "one reply per request",

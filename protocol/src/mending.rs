@@ -167,9 +167,10 @@ pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
     for key in some {
         ask(env, &key);
     }
+    let again = !env.mending.marks.is_empty() && env.keeps(Mutant::MarkAskedOnce);
     if env.mending.looks_at.is_some() {
         wait(env, PAGE_GAP_MS);
-    } else if !env.mending.marks.is_empty() || env.mending.more {
+    } else if again || env.mending.more {
         wait(env, env.config.mend_retry_ms);
     }
 }
@@ -188,7 +189,9 @@ fn look<S: Storage>(env: &mut Env<'_, S>) {
     let last = page.last().filter(|_| page.len() == limit);
     env.mending.looks_at = last.map(|(key, _)| hints::after(key.clone()));
     for (key, stored) in page {
-        if let Stored::Found(Record { damaged: Some(_), .. }) = judge(env, &key, stored) {
+        if let Stored::Found(Record { damaged: Some(_), .. }) = judge(env, &key, stored)
+            && env.keeps(Mutant::RestartForgetsMarks)
+        {
             env.mending.remember(&key, env.view.id().era());
         }
     }

@@ -113,6 +113,10 @@ mutants! {
     PageSkipsDamaged = "page-skips-damaged" of "W1",
     /// What is written to a damaged record takes its mark away.
     WriteClearsMark = "write-clears-mark" of "W1",
+    /// The other owners are asked once what mends a mark.
+    MarkAskedOnce = "mark-asked-once" of "W1",
+    /// Marks that are on disk at a start are not looked for.
+    RestartForgetsMarks = "restart-forgets-marks" of "W1",
     /// What gossip brings overwrites what is newer.
     GossipOverwritesNewer = "gossip-overwrites-newer" of "L0",
     /// A node goes by a view before it is on disk.

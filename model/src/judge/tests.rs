@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     action::Action,
     client::{Script, Task, What},
-    setup::Plan,
+    setup::{Budget, Plan},
 };
 
 fn dot(counter: u64) -> Dot {
@@ -75,12 +75,17 @@ fn get() -> Task {
     Task::new(What::Get, &[0]).strict()
 }
 
-/// A world in which every task was carried out.
-fn done(kind: Kind, tasks: &[Task]) -> World {
-    let mut world = after(kind, tasks);
+/// All that may happen has happened.
+fn run_on(world: &mut World) {
     while let Some(action) = world.enabled().first() {
         world.apply(*action, &mut ());
     }
+}
+
+/// A world in which every task was carried out.
+fn done(kind: Kind, tasks: &[Task]) -> World {
+    let mut world = after(kind, tasks);
+    run_on(&mut world);
     assert_eq!(world.violation(), None);
     assert!(world.is_quiet() && world.is_finished());
     world
@@ -162,9 +167,7 @@ fn a_hint_that_nobody_takes_is_noticed() {
     plan.clients[0].tasks[0].at = vec![1];
     let mut world = World::new(&plan, Rules::sound());
     world.apply(Action::Ask { client: 0, at: 1 }, &mut ());
-    while let Some(action) = world.enabled().first() {
-        world.apply(*action, &mut ());
-    }
+    run_on(&mut world);
     assert_eq!(world.violation(), None, "the owner would take it");
     let key = world.setup().keys[0].clone();
     let Stored::Found(mut record) = world.hosts[1].disk.read(&key) else {
@@ -177,6 +180,52 @@ fn a_hint_that_nobody_takes_is_noticed() {
     world.close(1, Vec::new(), &mut ());
     world.hosts[1].make_mut().disk.sync();
     assert_eq!(world.violation(), Some(Property::HintsCanEnd));
+}
+
+#[test]
+fn owners_that_differ_and_whose_trees_do_not_are_noticed() {
+    let mut plan = Plan::new(2, 0, Kind::Register);
+    plan.trees = true;
+    let mut world = World::new(&plan, Rules::sound());
+    run_on(&mut world);
+    assert!(!world.breaks(Property::OwnersCanMend));
+    // The disk takes a record of which the tree is not told.
+    store(&mut world, object(Vec::new(), &[AddId(1)]));
+    assert!(world.breaks(Property::OwnersCanMend));
+    world.left = world.left.with(Budget::Crash, 1);
+    world.apply(Action::Crash { node: 0, keep: 0 }, &mut ());
+    run_on(&mut world);
+    assert!(!world.breaks(Property::OwnersCanMend), "a tree that was built again has it");
+}
+
+#[test]
+fn a_mark_that_nobody_asks_about_is_noticed() {
+    let mut plan = Plan::new(2, 0, Kind::Register).client(Script::new([put()]));
+    plan.raises = 1;
+    let mut world = World::new(&plan, Rules::sound());
+    world.apply(Action::Ask { client: 0, at: 0 }, &mut ());
+    run_on(&mut world);
+    let key = world.setup().keys[0].clone();
+    let record = Record { damaged: Some(world.newest().id()), ..Record::default() };
+    world.hosts[0].make_mut().disk.write(key, Some(record));
+    world.close(0, Vec::new(), &mut ());
+    world.hosts[0].make_mut().disk.sync();
+    world.ghost.make_mut().lost = 1;
+    assert_eq!(world.violation(), None, "the look after the start is still to come");
+    world.hosts[0].make_mut().timers.clear();
+    assert_eq!(world.violation(), Some(Property::MendingCanEnd));
+    world.hosts[1].make_mut().wipe();
+    assert!(!world.breaks(Property::MendingCanEnd), "there is nothing to mend it from");
+}
+
+#[test]
+fn every_property_has_a_world_that_breaks_it() {
+    let tests = include_str!("tests.rs");
+    for property in Property::ALL {
+        let asked =
+            [format!("Some(Property::{property:?})"), format!("breaks(Property::{property:?})")];
+        assert!(asked.iter().any(|asked| tests.contains(asked)), "{property:?}");
+    }
 }
 
 #[test]
