@@ -296,7 +296,8 @@ pub struct ShardSeen {
     pub trees_left: u64,
     /// How many exchanges of trees a rotation has: none where anti-entropy is off.
     pub exchanges: u64,
-    /// How many of the newest in a row found equal trees since the shard last wrote anything: at most a rotation.
+    /// How many trees were found equal to another owner's, where the shard has not written to the partition since: at
+    /// most a rotation.
     pub equal: u64,
     /// Records that were damaged and are not mended yet.
     pub unmended: u64,

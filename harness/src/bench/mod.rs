@@ -1,10 +1,12 @@
 //! `cartwheel bench`: how fast a cluster is, beside what the same disk gives a raw log.
 
+mod beside;
 mod gap;
 mod join;
 mod keys;
 mod load;
 mod report;
+mod restart;
 
 use std::cell::RefCell;
 use std::io;
@@ -16,11 +18,13 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use futures::stream::{self, StreamExt};
 
+pub use beside::Beside;
 pub use gap::Gap;
 pub use join::{Join, Joins};
 pub use keys::{Keys, Spread};
 pub use load::{Load, Measured};
 pub use report::{Report, Row};
+pub use restart::{Restart, Restarts};
 
 use crate::ground::process::{ClusterSpec, Connection, ProcessGround};
 use crate::ground::{Action, Answer, Call};
@@ -42,6 +46,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
   cartwheel bench --operation put --rate 2000       (open loop: latency from when each was due)
   cartwheel bench --gap                             (how long nothing is acknowledged when nodes die)
   cartwheel bench --join --time 60                  (latencies while a node joins)
+  cartwheel bench --restart get --keys 1000000      (until a killed node serves and has its trees)
   cartwheel bench --against 127.0.0.1:7400 --json")]
 pub struct BenchArgs {
     /// A node of a running cluster, host:port [default: a cluster of its own]
@@ -65,7 +70,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "OPERATION", num_args = 0..=1, default_missing_value = "put", value_enum,
         conflicts_with_all = ["against", "gap", "operation"])]
     pub join: Option<Operation>,
-    /// How often a join, or the write gap with each fault, is measured
+    /// Measure a restart instead: how long a node that was killed takes until it serves and until its trees are
+    /// whole, and latencies from then on, beside those before, for `--time` each [default operation: put]
+    #[arg(long, value_name = "OPERATION", num_args = 0..=1, default_missing_value = "put", value_enum,
+        conflicts_with_all = ["against", "gap", "join", "operation"])]
+    pub restart: Option<Operation>,
+    /// How often a join, a restart, or the write gap with each fault, is measured
     #[arg(long, default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub repetitions: u64,
@@ -160,6 +170,12 @@ fn measure(
         let joins = runtime.block_on(join::measure(args, operation, ground, &cluster.connection));
         runtime.block_on(cluster.stop());
         return Ok(Report { joins: Some(joins?), ..Report::new(args) });
+    }
+    if let (Some(operation), Some(ground)) = (args.restart, &cluster.own) {
+        let restarts = restart::measure(args, operation, ground, &cluster.connection);
+        let restarts = runtime.block_on(restarts);
+        runtime.block_on(cluster.stop());
+        return Ok(Report { restarts: Some(restarts?), ..Report::new(args) });
     }
     let mut rows = Vec::new();
     let all = args.clients;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::gap::Gap;
 use super::join::Joins;
 use super::load::Measured;
+use super::restart::Restarts;
 use super::{BenchArgs, Spread};
 
 /// All measurements of one run, and what they were made with.
@@ -31,6 +32,9 @@ pub struct Report {
     /// If joins were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joins: Option<Joins>,
+    /// If restarts were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<Restarts>,
 }
 
 /// One measurement.
@@ -81,15 +85,17 @@ impl Report {
             rows: Vec::new(),
             gaps: Vec::new(),
             joins: None,
+            restarts: None,
         }
     }
 
     /// A line a measurement.
     pub fn table(&self) -> String {
-        let mut table = match &self.joins {
-            Some(joins) => joins.lines(),
-            None if self.gaps.is_empty() => self.row_lines(),
-            None => super::gap::lines(&self.gaps),
+        let mut table = match (&self.joins, &self.restarts) {
+            (Some(joins), _) => joins.lines(),
+            (None, Some(restarts)) => restarts.lines(),
+            (None, None) if self.gaps.is_empty() => self.row_lines(),
+            (None, None) => super::gap::lines(&self.gaps),
         };
         let nodes = self.nodes.map_or("a running cluster".to_owned(), |n| format!("{n} nodes"));
         // Writing to a string cannot fail.
