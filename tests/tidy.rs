@@ -35,7 +35,6 @@ const LONG_FILES: &[(&str, &str)] = &[
         "both services of one address and what bounds them, a third of it tests",
     ),
     ("node/src/config/mod.rs", "one table of options: flag, file and default stand together"),
-    ("node/src/store.rs", "one folder's life, from formatting to its end, a third of it tests"),
 ];
 const LONGEST_FILE: usize = 500;
 const LONGEST_FUNCTION: usize = 70;

@@ -8,6 +8,7 @@ mod error;
 #[doc(hidden)]
 pub mod gate;
 mod http;
+mod identity;
 mod inner;
 mod metrics;
 mod node;

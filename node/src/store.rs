@@ -17,14 +17,11 @@ use std::sync::Arc;
 
 use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId};
 use cartwheel_protocol::layout::LayoutHash;
-use serde::{Deserialize, Serialize};
 
-use crate::config::{EngineKind, parse_node_id, write_durably};
+use crate::config::{EngineKind, write_durably};
 use crate::engine::{Engine, EngineError, MemoryEngine, Options, SledEngine};
+use crate::identity::{read_identity, write_identity};
 
-/// The format of the folder that this build reads and writes.
-const FORMAT: u32 = 1;
-const IDENTITY: &str = "node.toml";
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
 const SLED: &str = "sled";
@@ -164,21 +161,6 @@ impl StoreError {
             | Self::Engine(_) => false,
         }
     }
-}
-
-/// The first file of a store.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
-    format: u32,
-    id: String,
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cluster: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    layout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    engine: Option<EngineKind>,
 }
 
 /// What a store serves with, from its first run on.
@@ -321,60 +303,6 @@ fn lock(data: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: data.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
-}
-
-fn read_identity(data: &Path) -> Result<(StoreId, Option<Served>), StoreError> {
-    let path = data.join(IDENTITY);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(StoreError::NotFormatted { path: data.to_owned() });
-        }
-        Err(source) => return Err(StoreError::Io { path, source }),
-    };
-    let bad = |reason: String| StoreError::Identity { path: path.clone(), reason };
-    let identity: Identity =
-        toml::from_str(&text).map_err(|error| bad(error.message().replace('\n', " ")))?;
-    if identity.format != FORMAT {
-        return Err(bad(format!("format is {}; this build reads {FORMAT}", identity.format)));
-    }
-    let id = parse_node_id(&identity.id).ok_or_else(|| {
-        bad(format!("id is {}; allowed is n and 1 to 16 hexadecimal digits", identity.id))
-    })?;
-    let served = match (&identity.cluster, &identity.layout, identity.engine) {
-        (None, None, None) => None,
-        (Some(cluster), layout, Some(engine)) => {
-            let cluster = u64::from_str_radix(cluster, 16).map_err(|_| {
-                bad(format!("cluster is {cluster}; allowed are 16 hexadecimal digits"))
-            })?;
-            let layout = layout.as_ref().map(|layout| {
-                u128::from_str_radix(layout, 16).map(LayoutHash).map_err(|_| {
-                    bad(format!("layout is {layout}; allowed are 32 hexadecimal digits"))
-                })
-            });
-            let layout = layout.transpose()?;
-            Some(Served { cluster: ClusterId(cluster), layout, engine })
-        }
-        (_, _, _) => {
-            return Err(bad("cluster and engine come together or not at all".to_owned()));
-        }
-    };
-    Ok((StoreId { id, name: identity.name }, served))
-}
-
-fn write_identity(data: &Path, store: &StoreId, served: Option<Served>) -> Result<(), StoreError> {
-    let path = data.join(IDENTITY);
-    let identity = Identity {
-        format: FORMAT,
-        id: store.id.to_string(),
-        name: store.name.clone(),
-        cluster: served.map(|served| served.cluster.to_string()),
-        layout: served.and_then(|served| served.layout).map(|layout| layout.to_string()),
-        engine: served.map(|served| served.engine),
-    };
-    let text = toml::to_string(&identity)
-        .map_err(|error| StoreError::Identity { path: path.clone(), reason: error.to_string() })?;
-    write_durably(&path, &text).map_err(|source| StoreError::Io { path, source })
 }
 
 #[cfg(test)]
@@ -540,16 +468,5 @@ mod tests {
         second.mark_clean(Incarnation(1)).expect("a mark");
         drop(second);
         assert!(open(folder.path(), HOME).expect("a third run").was_clean);
-    }
-
-    #[test]
-    fn a_broken_identity_names_the_file() {
-        let folder = folder();
-        for text in
-            ["format = 9\nid = \"n1\"\nname = \"n1\"", "format = 1\nid = \"x\"\nname = \"\"", "?"]
-        {
-            fs::write(folder.path().join(IDENTITY), text).expect("a file");
-            assert!(refused(open(folder.path(), HOME)).contains(IDENTITY));
-        }
     }
 }
