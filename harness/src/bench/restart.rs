@@ -1,5 +1,5 @@
 //! What a restart costs: how long a node that was killed takes until it serves and until its trees are whole, and what building
-//! and comparing them costs the foreground.
+//! and comparing them, and mending what it missed, costs the foreground.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use crate::progress::say;
 
 /// How long the trees may take to be whole, and the cluster to be quiet before a measurement.
 const WITHIN: Duration = Duration::from_secs(600);
+/// How long the node is down: what is written meanwhile, exchanges of trees bring it.
+const DOWN: Duration = Duration::from_secs(2);
 /// The time between two looks at the trees.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long one look may take.
@@ -85,7 +87,7 @@ pub(super) async fn measure(
     Ok(Restarts::new(args, operation, restarts))
 }
 
-/// Kills a node and starts it again. What counts is what goes on from when it serves, to the end of the load.
+/// Kills a node and starts it again after a while. What counts is what goes on from when it serves, to the end of the load.
 async fn restart(
     ground: &ProcessGround,
     connection: &Connection,
@@ -95,6 +97,7 @@ async fn restart(
     if !ground.begin(id, &kill).await? {
         bail!("{kill:?} changed nothing");
     }
+    tokio::time::sleep(DOWN).await;
     let started = Instant::now();
     ground.end(id).await?;
     ground.ready().await?;
