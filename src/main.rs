@@ -15,6 +15,7 @@ mod model;
 mod output;
 mod program;
 mod quiet;
+mod record;
 mod register;
 mod serve;
 
@@ -70,6 +71,8 @@ Exit codes: 0 all properties hold (with --mutant: it is caught), 1 not, 2 incomp
     Member(member::MemberArgs),
     /// List, create and change buckets
     Bucket(member::BucketArgs),
+    /// Give up what is lost of a single damaged record
+    Record(record::RecordArgs),
     /// Wait until nothing is under way: one layout, no hint owed, nobody catching up
     Quiet(quiet::QuietArgs),
     /// Run one node
@@ -119,6 +122,7 @@ fn run(cli: Cli) -> Exit {
         Command::Ring(args) => inspect::ring(&args),
         Command::Member(args) => member::member(&args),
         Command::Bucket(args) => member::bucket(&args),
+        Command::Record(args) => record::run(&args),
         Command::Quiet(args) => quiet::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Format(args) => serve::format(&args),

@@ -317,7 +317,7 @@ pub(crate) fn no_bucket(directory: &Directory, name: &str) -> Failure {
 }
 
 /// The node of that name or id.
-fn find<'a>(members: &'a Members, node: &str) -> Result<&'a RowSeen, Failure> {
+pub(crate) fn find<'a>(members: &'a Members, node: &str) -> Result<&'a RowSeen, Failure> {
     members.node(node).ok_or_else(|| {
         let known = members.rows.iter().filter(|row| row.status != "removed");
         let mut names: Vec<&str> = known.map(|row| row.name.as_str()).collect();

@@ -95,7 +95,7 @@ impl Cart {
     /// # Errors
     /// See [`Error`]; none leaves anything unknown.
     pub async fn show_local(&self) -> Result<Held<Vec<Item>>, Error> {
-        self.client.held(&self.name, &self.options, items).await
+        self.client.held(&self.name, Operation::GetLocal, &self.options, items).await
     }
 
     /// Adds so many of an article. Who wants to repeat an addition of unknown outcome uses

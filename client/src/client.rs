@@ -121,7 +121,19 @@ impl Client {
         key: &[u8],
         options: &Options,
     ) -> Result<Held<Vec<Vec<u8>>>, Error> {
-        self.held(key, options, values).await
+        self.held(key, Operation::GetLocal, options, values).await
+    }
+
+    /// Gives up what only damaged copies of a record held, at the owner that `options.ask` names: its copy counts as whole
+    /// again with what all other owners hold, and the others mend theirs from it. Says how many values or additions are
+    /// left.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if that node's copy is not damaged or can be mended after all, or if some other owner has not told in time what
+    /// it holds. See [`Error`]; where nothing was heard, asking again does no harm.
+    pub async fn accept_loss(&self, key: &[u8], options: &Options) -> Result<Held<usize>, Error> {
+        let left = |object: &Object| Ok(object.entries().len());
+        self.held(key, Operation::AcceptLoss, options, left).await
     }
 
     /// Replaces what `context` covers by one value. Without a context nothing is replaced: a sibling.
@@ -185,14 +197,15 @@ impl Client {
         }
     }
 
-    /// What one node stores, shown by `content`.
+    /// What one node stores, or is left with, shown by `content`.
     pub(crate) async fn held<T>(
         &self,
         key: &[u8],
+        operation: Operation,
         options: &Options,
         content: impl FnOnce(&Object) -> Result<T, Error>,
     ) -> Result<Held<T>, Error> {
-        let request = request(key, Operation::GetLocal, None, options)?;
+        let request = request(key, operation, None, options)?;
         let key = request.key.clone();
         match self.carry_out(request, options).await? {
             Response::Held { object, owes } => {

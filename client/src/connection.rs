@@ -201,6 +201,8 @@ fn too_long(request: &Request) -> Refusal {
             bound: cartwheel_protocol::bucket::Bucket::CANCELLED_BOUND as usize,
         },
         // Only a context can be that long: it names more writes than any key has seen.
-        Operation::Get | Operation::GetLocal | Operation::Delete { .. } => Refusal::ForeignContext,
+        Operation::Get | Operation::GetLocal | Operation::AcceptLoss | Operation::Delete { .. } => {
+            Refusal::ForeignContext
+        }
     }
 }

@@ -77,11 +77,12 @@ impl World {
         let context = match task.what {
             What::PutForeign | What::AddForeign => Some(self.foreign_context()),
             What::Put | What::Delete | What::Add | What::Change => client.context.clone(),
-            What::Get | What::CancelShown | What::Cancel(_) => None,
+            What::Get | What::CancelShown | What::Cancel(_) | What::AcceptLoss => None,
         };
         let added = || Addition { add_id: op.add_id(), sku: Arc::from("milk"), quantity: 1 };
         let operation = match task.what {
             What::Get => Operation::Get,
+            What::AcceptLoss => Operation::AcceptLoss,
             What::Put | What::PutForeign => {
                 let value = Arc::from(op.to_string().as_bytes());
                 Operation::Put { context, put_id: op.put_id(), time_us: 0, value }
@@ -117,7 +118,7 @@ impl World {
     pub(crate) fn ask(&mut self, client: u8, at: u8, observer: &mut impl Observer) {
         let op = Op { client, step: self.clients[usize::from(client)].begun };
         let request = self.request(op);
-        if !request.operation.is_read() {
+        if !request.operation.is_read() && !request.operation.is_local() {
             self.record(op, &request);
         }
         let before = self.strict_and_acknowledged();
@@ -138,7 +139,9 @@ impl World {
                 (removes.unwrap_or_default(), Arc::from([]))
             }
             Operation::Change { cancel, .. } => (VersionVector::default(), cancel.clone()),
-            Operation::Get | Operation::GetLocal => (VersionVector::default(), Arc::from([])),
+            Operation::Get | Operation::GetLocal | Operation::AcceptLoss => {
+                (VersionVector::default(), Arc::from([]))
+            }
         };
         let ghost = self.ghost.make_mut();
         let lost_before = ghost.lost;
@@ -221,8 +224,11 @@ impl World {
                 self.judge_read(op, object, (*owners, *fallbacks), observer);
                 self.read(op, (object, context), *owners, observer);
             }
-            // No client of a model asks for what a node itself stores.
-            Response::Held { .. } => {}
+            // No client of a model asks for what a node itself stores: a loss was accepted.
+            Response::Held { .. } => {
+                observer.note(Witness::LossAccepted);
+                self.end(op, true);
+            }
             Response::Written { slots, .. } => {
                 self.note_joint(at, op, observer);
                 self.written(op, *slots, observer);
@@ -247,6 +253,8 @@ impl World {
                     | Refusal::TooFewZones { .. }
                     | Refusal::NotReady
                     | Refusal::Damaged
+                    | Refusal::NotDamaged
+                    | Refusal::OwnersSilent { .. }
                     | Refusal::DiskFull => {}
                 }
                 self.failed(client, attempt.step, refusal.is_definite(), observer);

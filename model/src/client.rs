@@ -51,6 +51,8 @@ pub enum What {
     Cancel(Op),
     /// Cancels what the client's last read showed and makes an addition, both at once.
     Change,
+    /// Gives up what only damaged copies hold.
+    AcceptLoss,
 }
 
 /// A task of a client: the `step`-th of client `client`, both from zero.
@@ -174,7 +176,8 @@ impl What {
             | Self::Add
             | Self::CancelShown
             | Self::Cancel(_)
-            | Self::Change => false,
+            | Self::Change
+            | Self::AcceptLoss => false,
         }
     }
 
@@ -182,7 +185,9 @@ impl What {
     pub(crate) fn is_entry(self) -> bool {
         match self {
             Self::Put | Self::PutForeign | Self::Add | Self::AddForeign | Self::Change => true,
-            Self::Get | Self::Delete | Self::CancelShown | Self::Cancel(_) => false,
+            Self::Get | Self::Delete | Self::CancelShown | Self::Cancel(_) | Self::AcceptLoss => {
+                false
+            }
         }
     }
 
@@ -190,7 +195,11 @@ impl What {
     pub(crate) fn uses_context(self) -> bool {
         match self {
             Self::Put | Self::Delete | Self::Add | Self::CancelShown | Self::Change => true,
-            Self::Get | Self::PutForeign | Self::AddForeign | Self::Cancel(_) => false,
+            Self::Get
+            | Self::PutForeign
+            | Self::AddForeign
+            | Self::Cancel(_)
+            | Self::AcceptLoss => false,
         }
     }
 }

@@ -191,6 +191,18 @@ impl Preset {
             is_quick: false,
         },
         Self {
+            name: "accept-loss",
+            why: "Owners lose one record, and an operator accepts that: what some owner still holds is kept.",
+            plan: damages::accept_loss,
+            needs: &[
+                Witness::Damaged,
+                Witness::Raised,
+                Witness::LossAccepted,
+                Witness::StrictReadAfterWrite,
+            ],
+            is_quick: false,
+        },
+        Self {
             name: "suspect-differently",
             why: "Two owners that suspect each other and one fallback for both: it owes whatever it counted for.",
             plan: plans::suspect_differently,

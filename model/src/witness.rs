@@ -36,6 +36,8 @@ pub enum Witness {
     Raised,
     /// A damaged record was mended.
     DamageMended,
+    /// The loss of a record was accepted.
+    LossAccepted,
     /// A message was delivered twice.
     Duplicated,
     /// Two attempts of one operation were acknowledged.
@@ -82,7 +84,7 @@ pub enum Witness {
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -96,6 +98,7 @@ impl Witness {
         Self::Damaged,
         Self::Raised,
         Self::DamageMended,
+        Self::LossAccepted,
         Self::Duplicated,
         Self::RetriedTwice,
         Self::TwoDots,
@@ -135,6 +138,7 @@ impl Witness {
             Self::Damaged => "a record is damaged",
             Self::Raised => "a view is raised",
             Self::DamageMended => "a damaged record is mended",
+            Self::LossAccepted => "the loss of a record is accepted",
             Self::Duplicated => "a message arrives twice",
             Self::RetriedTwice => "both attempts are acknowledged",
             Self::TwoDots => "an entry is coordinated twice",

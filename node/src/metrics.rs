@@ -78,15 +78,17 @@ fn describe() {
 pub(crate) enum RequestKind {
     Get,
     GetLocal,
+    AcceptLoss,
     Put,
     Delete,
     Change,
 }
 
 impl RequestKind {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Get, "get"),
         (Self::GetLocal, "get-local"),
+        (Self::AcceptLoss, "accept-loss"),
         (Self::Put, "put"),
         (Self::Delete, "delete"),
         (Self::Change, "change"),
@@ -96,6 +98,7 @@ impl RequestKind {
         match operation {
             Operation::Get => Self::Get,
             Operation::GetLocal => Self::GetLocal,
+            Operation::AcceptLoss => Self::AcceptLoss,
             Operation::Put { .. } => Self::Put,
             Operation::Delete { .. } => Self::Delete,
             Operation::Change { .. } => Self::Change,
@@ -122,11 +125,12 @@ impl Outcome {
         match response {
             Response::Found { .. } | Response::Held { .. } | Response::Written { .. } => Self::Ok,
             Response::Refused(refusal) => match refusal {
-                Refusal::Unavailable { .. } => Self::Unavailable,
+                Refusal::Unavailable { .. } | Refusal::OwnersSilent { .. } => Self::Unavailable,
                 Refusal::Overloaded => Self::Overloaded,
                 Refusal::NotReady | Refusal::Damaged => Self::Node,
                 Refusal::DiskFull => Self::DiskFull,
                 Refusal::KeyEmpty
+                | Refusal::NotDamaged
                 | Refusal::KeyTooLong(_)
                 | Refusal::ValueTooLong(_)
                 | Refusal::SkuLength(_)

@@ -130,7 +130,9 @@ impl Actors {
                 let dot = self.next_dot(env, before.own);
                 Ok((object.change(merging, &[], Some((dot, add.clone()))), Some(dot)))
             }
-            Operation::Get | Operation::GetLocal => Ok((object.clone(), None)),
+            Operation::Get | Operation::GetLocal | Operation::AcceptLoss => {
+                Ok((object.clone(), None))
+            }
         }
     }
 }

@@ -176,6 +176,7 @@ mod message;
 pub mod request;
 mod step;
 
+mod accepting;
 mod anti_entropy;
 mod catch_up;
 mod coordinate;

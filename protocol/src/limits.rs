@@ -41,7 +41,7 @@ pub(crate) fn check(request: &Request, bucket: &Bucket, config: &Config) -> Resu
 
 fn check_operation(operation: &Operation, bucket: &Bucket) -> Result<(), Refusal> {
     let kind = match operation {
-        Operation::Get | Operation::GetLocal => bucket.kind,
+        Operation::Get | Operation::GetLocal | Operation::AcceptLoss => bucket.kind,
         Operation::Put { .. } | Operation::Delete { .. } => Kind::Register,
         Operation::Change { .. } => Kind::Cart,
     };
@@ -59,9 +59,11 @@ fn check_operation(operation: &Operation, bucket: &Bucket) -> Result<(), Refusal
             }
             add.as_ref().map_or(Ok(()), check_addition)
         }
-        Operation::Get | Operation::GetLocal | Operation::Put { .. } | Operation::Delete { .. } => {
-            Ok(())
-        }
+        Operation::Get
+        | Operation::GetLocal
+        | Operation::Put { .. }
+        | Operation::Delete { .. }
+        | Operation::AcceptLoss => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@
 //! is among it. Were answers of the view in which the damage was found enough, a write could be acknowledged afterwards with
 //! what the damaged copy had answered before, and no owner that was merged from would hold it. For the same reason a
 //! strict write counts answers of exactly its view. Where nobody else owns the key nothing can mend it:
-//! it answers an error until that owner is replaced and its loss accepted.
+//! it answers an error until its loss is accepted ([`crate::accepting`]).
 //!
 //! Marks are found by whatever reads a record, and by a look at all records after a start, in pages.
 //! A bounded number is asked about at a time, again and again until each is mended.
@@ -20,6 +20,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use core::ops::Bound;
 
 use crate::{
+    accepting::{self, Accepting},
     bucket::Bucket,
     env::Env,
     hints,
@@ -52,6 +53,8 @@ pub(crate) struct Mending {
     more: bool,
     /// Whether the timer is set.
     waits: bool,
+    /// The losses that clients ask to accept.
+    pub(crate) accepting: Accepting,
 }
 
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -62,12 +65,13 @@ struct Merged {
 }
 
 /// A marked record and what mends it.
-struct Marked<'a> {
-    record: Record,
-    found: ViewId,
+pub(crate) struct Marked<'a> {
+    pub(crate) record: Record,
+    /// The view in which the damage was found.
+    pub(crate) found: ViewId,
     bucket: &'a Bucket,
     /// The other owners in the older layout.
-    others: Vec<NodeId>,
+    pub(crate) others: Vec<NodeId>,
     /// How many of them must be merged from.
     need: usize,
 }
@@ -81,6 +85,17 @@ impl Mending {
     /// Whether there may be damage that nobody has looked at yet.
     pub(crate) fn is_looking(&self) -> bool {
         self.looks_at.is_some() || self.more
+    }
+
+    /// The owners whose copies are merged into a marked record in this era.
+    pub(crate) fn merged(&self, key: &RecordKey, era: Era) -> &[NodeId] {
+        let merged = self.marks.get(key).filter(|merged| merged.era == era);
+        merged.map_or(&[], |merged| &merged.owners)
+    }
+
+    /// A record is not marked any more.
+    pub(crate) fn forget(&mut self, key: &RecordKey) {
+        self.marks.remove(key);
     }
 
     fn remember(&mut self, key: &RecordKey, era: Era) {
@@ -164,8 +179,15 @@ pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
     if let Some(last) = some.last() {
         env.mending.asked = Some(last.clone());
     }
+    let accepting = accepting::keys(env);
+    for key in accepting.iter().filter(|key| !some.contains(key)) {
+        ask(env, key);
+    }
     for key in some {
         ask(env, &key);
+    }
+    for key in accepting {
+        accepting::settle(env, &key);
     }
     let again = !env.mending.marks.is_empty() && env.keeps(Mutant::MarkAskedOnce);
     if env.mending.looks_at.is_some() {
@@ -198,7 +220,7 @@ fn look<S: Storage>(env: &mut Env<'_, S>) {
 }
 
 /// A record if it is marked, and what mends it; a mark that is none any more is forgotten.
-fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> Option<Marked<'a>> {
+pub(crate) fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> Option<Marked<'a>> {
     let stored = read(env, key);
     let bucket = env.bucket(key).filter(|bucket| env.owns(key, bucket));
     let (Stored::Found(record), Some(bucket)) = (stored, bucket) else {
@@ -217,13 +239,12 @@ fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> Option<Marke
 }
 
 /// Asks the other owners what they hold; in the view in which the damage was found a newer one is asked for.
-fn ask<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
+pub(crate) fn ask<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
     let Some(Marked { found, others, .. }) = marked(env, key) else { return };
     if env.view.id() <= found && env.keeps(Mutant::MendWithoutRaise) {
         return env.effects.push(Effect::Report(Fact::Damaged(found)));
     }
-    let merged = env.mending.marks.get(key).filter(|merged| merged.era == env.view.id().era());
-    let merged = merged.map_or_else(Vec::new, |merged| merged.owners.clone());
+    let merged = env.mending.merged(key, env.view.id().era()).to_vec();
     for owner in others.into_iter().filter(|owner| !merged.contains(owner)) {
         env.send(owner, key.partition, Body::Mend { key: key.key.clone() });
     }
@@ -256,7 +277,9 @@ pub(crate) fn merge<S: Storage>(
     let object = match answer {
         Answer::Found(object) => object,
         Answer::Absent => Object::new(),
-        Answer::Damaged if env.keeps(Mutant::DamagedSourceCounts) => return,
+        Answer::Damaged if env.keeps(Mutant::DamagedSourceCounts) => {
+            return accepting::lost(env, from, key);
+        }
         Answer::Damaged => Object::new(),
     };
     env.mending.remember(key, era);
@@ -276,4 +299,5 @@ pub(crate) fn merge<S: Storage>(
         env.mending.marks.remove(key);
     }
     env.write(key, &before, Some(Record { object, damaged, ..record }));
+    accepting::settle(env, key);
 }

@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
+    accepting,
     anti_entropy::{self, AntiEntropy},
     bucket::Spread,
     catch_up::{self, CatchUp, Page},
@@ -17,7 +18,7 @@ use crate::{
     message::{Body, Message},
     object::Object,
     record::{Record, Storage, Stored},
-    request::{Operation, Refusal, Request, Response},
+    request::{Refusal, Request, Response},
     requests::{Requests, answer},
     rules::Mutant,
     step::{Config, Effect, Effects, Fact, Input, Ticket, Timer},
@@ -91,9 +92,9 @@ impl Replica {
         }
     }
 
-    /// How many requests wait for their reply: coordinated here or forwarded.
+    /// How many requests wait for their reply: coordinated here or forwarded, and losses to accept.
     pub fn pending(&self) -> usize {
-        self.requests.len() + self.forwards.len()
+        self.requests.len() + self.forwards.len() + self.mending.accepting.len()
     }
 
     /// How many damaged records this shard knows of that are not mended yet.
@@ -221,6 +222,7 @@ impl Replica {
             Timer::Deadline(id) => {
                 parts.requests.deadline(&mut env, id);
                 parts.forwards.deadline(&mut env, id);
+                accepting::deadline(&mut env, id);
             }
             Timer::Fallback(id) => {
                 parts.requests.fallback(&mut env, id);
@@ -234,6 +236,11 @@ impl Replica {
         match ticket {
             Ticket::Acknowledge { to, message } => effects.push(Effect::Send { to, message }),
             Ticket::Drained(view) => effects.push(Effect::Report(Fact::Drained(view))),
+            Ticket::LossAccepted(id) => {
+                if let Some((mut env, _)) = self.parts(storage, effects) {
+                    accepting::synced(&mut env, id);
+                }
+            }
             Ticket::Merged { partition, n, source, view } => {
                 if let Some((mut env, parts)) = self.parts(storage, effects) {
                     parts.catch_up.merged(&mut env, (partition, n), source, view);
@@ -299,7 +306,8 @@ impl Parts<'_> {
         may_forward: bool,
     ) {
         let key = env.view.place(request.key.clone());
-        if self.requests.contains(id) || self.forwards.contains(id) {
+        let is_accepting = env.mending.accepting.contains_key(&id);
+        if is_accepting || self.requests.contains(id) || self.forwards.contains(id) {
             return;
         }
         let refuse = |env: &mut Env<'_, S>, refusal| {
@@ -314,14 +322,15 @@ impl Parts<'_> {
             Err(refusal) => return refuse(env, refusal),
         };
         let is_member = env.view.is_member(env.me);
-        let is_local = request.operation == Operation::GetLocal;
+        let is_local = request.operation.is_local();
         if !is_member && env.view.lists(env.me) && !is_local {
             // It was removed: it drains and takes nothing on.
             return refuse(env, Refusal::NotReady);
         }
         let here = env.owns(&key, bucket) || is_local;
         let owners = env.view.owners(key.partition, bucket.n);
-        if bucket.spread == Spread::Zone && !request.operation.is_read() {
+        let is_write = !request.operation.is_read() && !is_local;
+        if bucket.spread == Spread::Zone && is_write {
             let zones = env.view.zones(owners.iter().copied()) as u8;
             if zones < need {
                 return refuse(env, Refusal::TooFewZones { asked: need, zones });
@@ -329,14 +338,14 @@ impl Parts<'_> {
         }
         let trusted = owners.iter().find(|owner| !env.is_suspected(**owner)).copied();
         // Whether nobody but an owner may coordinate this. Then one is asked whatever is suspected.
-        let is_owners = !env.config.fallbacks && !request.operation.is_read() && !here;
+        let is_owners = !env.config.fallbacks && is_write && !here;
         let asked = trusted.or_else(|| owners.first().copied().filter(|_| is_owners));
         match asked.filter(|_| may_forward && !here) {
             None if is_owners => refuse(env, Refusal::NotReady),
             None if !is_member && !here => refuse(env, Refusal::NotReady),
             // Passing a request on stores nothing here, so that goes on. What peers send is never refused:
             // somebody has acknowledged it, or is about to (H2).
-            None if env.short && !request.operation.is_read() => refuse(env, Refusal::DiskFull),
+            None if env.short && is_write => refuse(env, Refusal::DiskFull),
             Some(owner) => self.forwards.start(env, (id, client), owner, (key, need), request),
             None => {
                 let placed = (key, bucket, need);

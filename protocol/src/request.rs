@@ -58,6 +58,9 @@ pub enum Operation {
         /// Checked like any context and otherwise unused: a cart operation removes only what it names (V4).
         context: Option<Context>,
     },
+    /// Give up what only damaged copies of the record held, at the asked node, which owns one: its mark goes when all other
+    /// owners have told what they hold (W1). For operators.
+    AcceptLoss,
 }
 
 /// What a client is told.
@@ -74,7 +77,7 @@ pub enum Response {
         /// How many fallbacks answered.
         fallbacks: u8,
     },
-    /// What the asked node itself stores.
+    /// What the asked node itself stores; after [`Operation::AcceptLoss`] what is left of the record.
     Held {
         /// The stored object; where nothing is stored, a new one.
         object: Object,
@@ -154,6 +157,15 @@ pub enum Refusal {
     /// This node's disk is short of space, and what is left is for what was acknowledged already; nothing was
     /// started.
     DiskFull,
+    /// This node's copy is not damaged, or it owns none: there is no loss to accept.
+    NotDamaged,
+    /// Not every other owner has told what it holds, so no loss was accepted: it may hold what this node has lost.
+    OwnersSilent {
+        /// How many have told.
+        answered: u8,
+        /// How many other owners there are.
+        owners: u8,
+    },
     /// Too few answered in time. A write may still take effect: its outcome is not known.
     Unavailable {
         /// How many answered or hold it.
@@ -168,7 +180,7 @@ impl Operation {
     /// cart operations carry their ids (C1). A register put or delete cannot (F1).
     pub fn is_repeatable(&self) -> bool {
         match self {
-            Self::Get | Self::GetLocal | Self::Change { .. } => true,
+            Self::Get | Self::GetLocal | Self::Change { .. } | Self::AcceptLoss => true,
             Self::Put { .. } | Self::Delete { .. } => false,
         }
     }
@@ -177,14 +189,24 @@ impl Operation {
     pub fn is_read(&self) -> bool {
         match self {
             Self::Get | Self::GetLocal => true,
-            Self::Put { .. } | Self::Delete { .. } | Self::Change { .. } => false,
+            Self::Put { .. } | Self::Delete { .. } | Self::Change { .. } | Self::AcceptLoss => {
+                false
+            }
+        }
+    }
+
+    /// Whether it is about what the asked node itself stores, owner or not, and is never passed on.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::GetLocal | Self::AcceptLoss => true,
+            Self::Get | Self::Put { .. } | Self::Delete { .. } | Self::Change { .. } => false,
         }
     }
 
     /// The context that came with it.
     pub fn context(&self) -> Option<&Context> {
         match self {
-            Self::Get | Self::GetLocal => None,
+            Self::Get | Self::GetLocal | Self::AcceptLoss => None,
             Self::Put { context, .. } | Self::Delete { context } | Self::Change { context, .. } => {
                 context.as_ref()
             }
@@ -209,6 +231,7 @@ impl fmt::Display for Request {
         match &self.operation {
             Operation::Get => write!(f, "get {}", self.key),
             Operation::GetLocal => write!(f, "get-local {}", self.key),
+            Operation::AcceptLoss => write!(f, "accept-loss {}", self.key),
             Operation::Put { put_id, value, context, .. } => {
                 write!(f, "put {} {put_id}={}", self.key, value.escape_ascii())?;
                 context.iter().try_for_each(|context| write!(f, " {context}"))
@@ -295,6 +318,14 @@ impl fmt::Display for Refusal {
             Self::Overloaded => f.write_str("overloaded: nothing was started; try again later"),
             Self::NotReady => f.write_str("the node is not ready: nothing was started"),
             Self::Damaged => f.write_str("this node's copy of the record is damaged"),
+            Self::NotDamaged => {
+                f.write_str("this node's copy of the record is not damaged: there is no loss to accept")
+            }
+            Self::OwnersSilent { answered, owners } => write!(
+                f,
+                "{answered} of {owners} other owners have told what they hold: nothing was given up; ask again when \
+                 they are up, or replace those that are lost first"
+            ),
             Self::DiskFull => f.write_str(
                 "this node's disk is short of space: nothing was started; make room, or ask another node",
             ),

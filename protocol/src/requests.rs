@@ -6,6 +6,7 @@ use alloc::{
 };
 
 use crate::{
+    accepting,
     bucket::{Bucket, Spread},
     context::Binding,
     coordinate::Actors,
@@ -65,6 +66,7 @@ impl Requests {
                 let response = local(env, &key, bucket);
                 client.reply(env, &key, response);
             }
+            Operation::AcceptLoss => accepting::start(env, (id, client), key, timeout_ms),
             Operation::Put { .. } | Operation::Delete { .. } | Operation::Change { .. } => {
                 let coordinated = actors.coordinate(env, &key, bucket, &request.operation);
                 match coordinated {
@@ -355,7 +357,11 @@ pub(crate) fn answer<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) -> Answe
 }
 
 /// What is stored here, and how many owners lack it.
-fn local<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, bucket: &Bucket) -> Response {
+pub(crate) fn local<S: Storage>(
+    env: &mut Env<'_, S>,
+    key: &RecordKey,
+    bucket: &Bucket,
+) -> Response {
     match mending::read(env, key) {
         Stored::Found(Record { damaged: Some(_), .. }) => Response::Refused(Refusal::Damaged),
         Stored::Absent => Response::Held { object: Object::new(), owes: 0 },

@@ -117,6 +117,8 @@ mutants! {
     MarkAskedOnce = "mark-asked-once" of "W1",
     /// Marks that are on disk at a start are not looked for.
     RestartForgetsMarks = "restart-forgets-marks" of "W1",
+    /// The loss of a record is accepted before the other owners have told what they hold.
+    LossAcceptedUnread = "loss-accepted-unread" of "W1",
     /// What gossip brings overwrites what is newer.
     GossipOverwritesNewer = "gossip-overwrites-newer" of "L0",
     /// A node goes by a view before it is on disk.

@@ -101,6 +101,8 @@ pub enum Ticket {
     },
     /// In this view, in which the node is no member, nothing is left that it holds.
     Drained(ViewId),
+    /// The mark of a damaged record is gone, as this request asked.
+    LossAccepted(RequestId),
     /// An acknowledgement that may leave now.
     Acknowledge {
         /// Who waits for it.
@@ -293,6 +295,7 @@ impl fmt::Display for Ticket {
                 write!(f, "merged {partition} n={n} of {source} in {view}")
             }
             Self::Drained(view) => write!(f, "drained in {view}"),
+            Self::LossAccepted(request) => write!(f, "loss accepted {request}"),
             Self::Acknowledge { to, message } => write!(f, "→ {to} {message}"),
         }
     }

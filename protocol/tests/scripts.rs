@@ -11,7 +11,7 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `cluster nodes=5 n=3 [zones="a b"] [spread=zone] [bound=K] [pending=N] [replied=N] [page=N] [fallbacks=off] [clocks=N] [trees=DEPTH]` | starts all nodes; owners keep trees of that depth, and `page` is theirs too |
-//! | `get`, `local`, `put`, `delete`, `add`, `cancel`, `change` | a client's request, see [`Ask`] |
+//! | `get`, `local`, `accept-loss`, `put`, `delete`, `add`, `cancel`, `change` | a client's request, see [`Ask`] |
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
 //! | `settle` | delivers and syncs until nothing is left to do |

@@ -71,3 +71,12 @@ pub(super) fn damage_change() -> Plan {
     plan.outsiders = 1;
     damaged_once(plan, &[0])
 }
+
+pub(super) fn accept_loss() -> Plan {
+    let accept = Task::new(What::AcceptLoss, &[0]);
+    let plan = two_owners(0)
+        .client(Script::new([put(0).strict()]))
+        .client(Script::new([accept, put(0).strict()]).whatever_happens())
+        .client(Script::new([get(0).strict().after(1, 1)]));
+    damaged_once(plan, &[0, 1]).may(Budget::Damage, 2)
+}

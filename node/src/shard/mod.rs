@@ -343,6 +343,7 @@ pub(crate) fn stamp(request: &mut Request, now_us: u64) {
         Operation::Put { time_us, .. } => *time_us = now_us,
         Operation::Get
         | Operation::GetLocal
+        | Operation::AcceptLoss
         | Operation::Delete { .. }
         | Operation::Change { .. } => {}
     }

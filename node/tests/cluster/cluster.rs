@@ -222,6 +222,10 @@ pub(crate) fn get_local(name: &str) -> Request {
     request("default", name, Operation::GetLocal)
 }
 
+pub(crate) fn accept_loss(name: &str) -> Request {
+    request("default", name, Operation::AcceptLoss)
+}
+
 pub(crate) fn add(name: &str, add_id: u128, sku: &str, quantity: u32) -> Request {
     let add = Some(Addition { add_id: AddId(add_id), sku: sku.into(), quantity });
     request("carts", name, Operation::Change { cancel: [].into(), add, context: None })

@@ -5,7 +5,7 @@ use cartwheel_node::EngineKind;
 use cartwheel_node::engine::{Batch, Engine, SledEngine};
 use cartwheel_protocol::request::{Refusal, Request, Response};
 
-use crate::cluster::{Cluster, get, get_local, put};
+use crate::cluster::{Cluster, accept_loss, get, get_local, put};
 
 const KEYS: usize = 100;
 
@@ -66,4 +66,41 @@ async fn a_node_all_of_whose_records_are_damaged_is_mended_by_the_others() {
     }
     cluster.wait_for("nothing is left to mend", |status| is_whole(&status.counts)).await;
     assert_ne!(cluster.node(0).status().view, view, "the view was raised");
+}
+
+#[tokio::test]
+async fn a_record_that_most_owners_have_lost_is_whole_again_when_its_loss_is_accepted() {
+    let mut cluster = Cluster::start(3, EngineKind::Sled).await;
+    let client = cluster.client(0).await;
+    client.write(&Request { quorum: Some(3), ..put("k", b"v") }).await;
+    let sound = Response::Refused(Refusal::NotDamaged);
+    assert_eq!(client.answer(&accept_loss("k")).await, sound);
+    for number in [1, 2] {
+        cluster.kill(number).await;
+    }
+    for number in [1, 2] {
+        assert_eq!(spoil_all(&cluster, number), 1);
+        cluster.restart(number).await.expect("it starts");
+    }
+    let damaged = cluster.client(2).await;
+    let marked = Response::Refused(Refusal::Damaged);
+    assert_eq!(damaged.answer(&get_local("k")).await, marked);
+
+    cluster.kill(0).await;
+    let impatient = Request { timeout_ms: 1_500, ..accept_loss("k") };
+    let refused = damaged.answer(&impatient).await;
+    let Response::Refused(Refusal::OwnersSilent { answered, owners: 2 }) = refused else {
+        panic!("{refused}");
+    };
+    assert!(answered < 2, "one owner is down");
+    cluster.restart(0).await.expect("it starts");
+    let accepted = damaged.answer(&accept_loss("k")).await;
+    let Response::Held { object, .. } = accepted else { panic!("{accepted}") };
+    assert_eq!(object.values().len(), 1, "what the third owner holds is kept");
+    assert_eq!(damaged.values(&get_local("k")).await, [b"v"]);
+    let is_whole = |counts: &[(String, u64)]| {
+        counts.iter().all(|(name, count)| name != "unmended" || *count == 0)
+    };
+    cluster.wait_for("the other owner mends its copy", |status| is_whole(&status.counts)).await;
+    assert_eq!(damaged.values(&strictly(get("k"))).await, [b"v"]);
 }

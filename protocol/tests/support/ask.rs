@@ -28,7 +28,7 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// Reads a request: `get`, `local`, `put`, `delete`, `add`, `cancel` or `change`, a node, a key, what the
+    /// Reads a request: `get`, `local`, `accept-loss`, `put`, `delete`, `add`, `cancel` or `change`, a node, a key, what the
     /// operation takes, and the options `strict`, `r=`, `w=`, `timeout=`, `number=`. `context` finds one by name.
     pub(crate) fn parse(
         name: &str,
@@ -49,6 +49,7 @@ impl Ask {
         let operation = match name {
             "get" => Operation::Get,
             "local" => Operation::GetLocal,
+            "accept-loss" => Operation::AcceptLoss,
             "put" => put(args, context)?,
             "delete" => Operation::Delete { context },
             "add" => Operation::Change { cancel: Arc::from([]), add: addition(args)?, context },

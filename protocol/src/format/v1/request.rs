@@ -52,6 +52,7 @@ enum Operation<'a> {
         #[serde(borrow)]
         context: Option<Bytes<'a>>,
     },
+    AcceptLoss,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -104,6 +105,8 @@ pub(super) enum Refusal {
     Damaged,
     Unavailable { have: u8, need: u8 },
     DiskFull,
+    NotDamaged,
+    OwnersSilent { answered: u8, owners: u8 },
 }
 
 pub(super) fn request(request: &LiveRequest) -> Request<'_> {
@@ -130,7 +133,10 @@ pub(super) fn into_request(request: Request<'_>) -> Result<LiveRequest, DecodeEr
 pub(super) fn size_hint(request: &LiveRequest) -> usize {
     let context = request.operation.context().map_or(0, |context| 24 + 20 * context.seen().len());
     let content = match &request.operation {
-        LiveOperation::Get | LiveOperation::GetLocal | LiveOperation::Delete { .. } => 0,
+        LiveOperation::Get
+        | LiveOperation::GetLocal
+        | LiveOperation::AcceptLoss
+        | LiveOperation::Delete { .. } => 0,
         LiveOperation::Put { value, .. } => 40 + value.len(),
         LiveOperation::Change { cancel, add, .. } => {
             16 * cancel.len() + add.as_ref().map_or(0, |add| 32 + add.sku.len())
@@ -188,6 +194,7 @@ fn operation(operation: &LiveOperation) -> Operation<'_> {
     match operation {
         LiveOperation::Get => Operation::Get,
         LiveOperation::GetLocal => Operation::GetLocal,
+        LiveOperation::AcceptLoss => Operation::AcceptLoss,
         LiveOperation::Put { context, put_id, time_us, value } => Operation::Put {
             context: context.as_ref().map(bytes),
             put_id: Id128(put_id.0),
@@ -210,6 +217,7 @@ fn into_operation(operation: Operation<'_>) -> Result<LiveOperation, DecodeError
     Ok(match operation {
         Operation::Get => LiveOperation::Get,
         Operation::GetLocal => LiveOperation::GetLocal,
+        Operation::AcceptLoss => LiveOperation::AcceptLoss,
         Operation::Put { context, put_id, time_us, value } => LiveOperation::Put {
             context: maybe_context(context)?,
             put_id: PutId(put_id.0),
@@ -259,6 +267,10 @@ fn refusal(refusal: LiveRefusal) -> Refusal {
         LiveRefusal::NotReady => Refusal::NotReady,
         LiveRefusal::Damaged => Refusal::Damaged,
         LiveRefusal::DiskFull => Refusal::DiskFull,
+        LiveRefusal::NotDamaged => Refusal::NotDamaged,
+        LiveRefusal::OwnersSilent { answered, owners } => {
+            Refusal::OwnersSilent { answered, owners }
+        }
         LiveRefusal::Unavailable { have, need } => Refusal::Unavailable { have, need },
     }
 }
@@ -292,6 +304,10 @@ fn into_refusal(refusal: Refusal) -> Result<LiveRefusal, DecodeError> {
         Refusal::NotReady => LiveRefusal::NotReady,
         Refusal::Damaged => LiveRefusal::Damaged,
         Refusal::DiskFull => LiveRefusal::DiskFull,
+        Refusal::NotDamaged => LiveRefusal::NotDamaged,
+        Refusal::OwnersSilent { answered, owners } => {
+            LiveRefusal::OwnersSilent { answered, owners }
+        }
         Refusal::Unavailable { have, need } => LiveRefusal::Unavailable { have, need },
     })
 }

@@ -93,6 +93,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("request get local", asked(Operation::GetLocal, Some(1), false)),
         ("request put", asked(put, Some(2), true)),
         ("request delete", asked(Operation::Delete { context: Some(context()) }, None, false)),
+        ("request accept loss", asked(Operation::AcceptLoss, None, false)),
         ("request change", Request { key: key("carts", "alice"), ..asked(change, None, false) }),
     ]
 }
@@ -119,6 +120,8 @@ pub(super) fn refusals() -> Vec<Refusal> {
         Refusal::Damaged,
         Refusal::Unavailable { have: 1, need: 2 },
         Refusal::DiskFull,
+        Refusal::NotDamaged,
+        Refusal::OwnersSilent { answered: 1, owners: 2 },
     ]
 }
 
@@ -299,6 +302,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         Just(Operation::Get),
         Just(Operation::GetLocal),
+        Just(Operation::AcceptLoss),
         put.prop_map(|(context, put_id, time_us, value)| Operation::Put {
             context,
             put_id: PutId(put_id),
