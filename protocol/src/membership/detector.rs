@@ -1,7 +1,7 @@
 //! Failure detection: who is thought to be down (paper §4.8.3).
 //!
 //! It is a local opinion that chooses fallbacks and nothing else: it is never sent, and safety never depends on
-//! it. A suspected peer is still written to. What a node's own requests and connections tell outweighs what
+//! it. A suspected peer is still written to, and gossiped with. What a node's own requests and connections tell outweighs what
 //! gossip says of a peer's heartbeat: a peer that others hear and this node does not is down for this node.
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -12,7 +12,7 @@ use crate::id::NodeId;
 /// What a node's own requests and connections tell about a peer.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Evidence {
-    /// It answered a request while it was suspected.
+    /// It answered a request while it was suspected, or gossip at any time.
     Answered(NodeId),
     /// It did not answer a request in time.
     Silent(NodeId),

@@ -25,7 +25,22 @@ impl Membership {
         if among > 0 {
             effects.push(MemberEffect::Choose { choice: Choice::Partner, among });
         }
+        self.probe(effects);
         self.look(effects);
+    }
+
+    /// Gossips with a suspected peer too, each in its turn: if it answers it is taken back. Where nobody has anything else to
+    /// say, two that met a silence of each other would suspect each other for ever.
+    fn probe(&mut self, effects: &mut MemberEffects) {
+        let is_there =
+            |node: &NodeId| self.roster.row(*node).is_some_and(|row| row.status != Status::Removed);
+        let suspected: Vec<NodeId> =
+            self.detector.suspected().into_iter().filter(is_there).collect();
+        let later = suspected.iter().find(|node| Some(**node) > self.probed);
+        self.probed = later.or(suspected.first()).copied();
+        if let Some(to) = self.probed {
+            self.gossip_to(to, effects);
+        }
     }
 
     /// Whom this node may gossip with now: everybody it knows of, and in every tenth period, or while it has no
@@ -46,6 +61,10 @@ impl Membership {
         if self.view.is_none() {
             effects.push(MemberEffect::Send { to, message: MemberMessage::AskView });
         }
+        self.gossip_to(to, effects);
+    }
+
+    fn gossip_to(&self, to: NodeId, effects: &mut MemberEffects) {
         let message = MemberMessage::Gossip { brief: self.brief(), view: self.view_id() };
         effects.push(MemberEffect::Send { to, message });
     }

@@ -77,6 +77,8 @@ pub struct Membership {
     /// Periods since a node's heartbeat advanced.
     still: BTreeMap<NodeId, u32>,
     detector: Detector,
+    /// The suspected peer that was asked last whether it answers.
+    probed: Option<NodeId>,
     /// By id.
     staged: BTreeMap<u128, Staged>,
     acceptor: Acceptor,
@@ -144,6 +146,7 @@ impl Membership {
             roster,
             still: BTreeMap::new(),
             detector: Detector::default(),
+            probed: None,
             staged: BTreeMap::new(),
             acceptor: Acceptor::default(),
             proposer: None,
@@ -241,6 +244,7 @@ impl Membership {
                 self.compare_views(from, view, effects);
             }
             MemberMessage::GossipOk { beats, rows, staged, wants } => {
+                self.heard(Evidence::Answered(from), effects);
                 self.hear_beats(&beats, effects);
                 self.learn(&rows, &staged, effects);
                 if let Some(brief) = wants {

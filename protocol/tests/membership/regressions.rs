@@ -6,8 +6,8 @@ use cartwheel_protocol::{
     id::NodeId,
     layout::{Command, Layout},
     membership::{
-        Ballot, Choice, Decree, Fate, MemberConfig, MemberEffect, MemberInput, MemberMessage,
-        MemberTimer, Membership, Saved, Staged, Status, Wish,
+        Ballot, Choice, Decree, Evidence, Fate, MemberConfig, MemberEffect, MemberInput,
+        MemberMessage, MemberTimer, Membership, Saved, Staged, Status, Wish,
     },
     rules::Rules,
     view::View,
@@ -203,5 +203,23 @@ fn a_joiner_that_lives_hands_off_when_its_join_is_taken_back() {
         assert!(view.lists(NodeId(9)) && !view.is_member(NodeId(9)), "it drains");
         assert_eq!(cluster.status(1, 9), Some(Status::Leaving));
         Ok(())
+    });
+}
+
+/// Two nodes that each met a silence of the other suspected each other for as long as nothing else was to be said: their trees were
+/// not compared, and the cluster never became quiet.
+#[test]
+fn nodes_that_suspect_each_other_and_have_nothing_to_say_are_taken_back() {
+    with_seeds(0..20, |seed, rules| {
+        let mut cluster = Cluster::new(seed, rules, 7, bucket(2, 2));
+        cluster.run(5_000)?;
+        let silent = |node| MemberInput::Evidence(Evidence::Silent(NodeId(node)));
+        cluster.step(1, silent(3));
+        cluster.step(3, silent(1));
+        let suspects = |cluster: &Cluster, node| !cluster.membership(node).suspected().is_empty();
+        assert!(suspects(&cluster, 1) && suspects(&cluster, 3));
+        cluster.wait(1_000, "they are taken back", |cluster| {
+            !suspects(cluster, 1) && !suspects(cluster, 3)
+        })
     });
 }
