@@ -50,6 +50,12 @@ const FLAGS: &[(&str, &str)] = &[
     ("anti_entropy_rest_ms", "The rest when all trees were compared"),
     ("tree_depth", "How many levels a tree has, each node with 16 children"),
     ("tree_rescan_every_ms", "The pause between rebuilding two partitions' trees; 0 for never"),
+    ("move_mib_per_s", "The most that each kind of background work moves, in MiB a second"),
+    (
+        "background_slowdown_percent",
+        "Background work yields when requests take longer than so many percent of the usual",
+    ),
+    ("background_least_percent", "How much of its speed it keeps then; with 100 it never yields"),
     ("connections", "How many connections are kept"),
     ("max_requests", "How many requests may be under way over all connections"),
     ("max_pending", "How many requests a shard may have under way"),

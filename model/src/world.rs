@@ -369,7 +369,7 @@ impl World {
                 Effect::Reply { number, response } => self.hear(at, number, &response, observer),
                 Effect::Send { to, message } => self.send(id, to, message),
                 Effect::Sync(ticket) => tickets.push(ticket),
-                Effect::SetTimer { timer, after_ms: _ } => {
+                Effect::SetTimer { timer, after_ms: _, yields: _ } => {
                     self.hosts[at].make_mut().timers.insert(timer);
                 }
                 Effect::CancelTimer(timer) => {

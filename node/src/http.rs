@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::inner::Inner;
 use crate::metrics::recorder;
+use crate::pace::Foreground;
 use crate::space::Measured;
 
 /// How often what was recorded is moved from its buffers into the buckets, scraped or not.
@@ -59,6 +60,14 @@ async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (S
     gauge!("cartwheel_free_bytes").set(free_bytes as f64);
     gauge!("cartwheel_free_space_reserve_bytes").set(reserve_bytes as f64);
     gauge!("cartwheel_short_of_space").set(f64::from(u8::from(short)));
+    let figures = node.pace.figures();
+    gauge!("cartwheel_background_allowance").set(figures.allowance);
+    counter!("cartwheel_background_pages_total").absolute(figures.pages);
+    counter!("cartwheel_background_pages_held_total").absolute(figures.held);
+    for ((_, kind), latency) in Foreground::ALL.iter().zip(figures.latencies) {
+        gauge!("cartwheel_foreground_seconds", "kind" => *kind).set(latency.recent_us / 1e6);
+        gauge!("cartwheel_foreground_usual_seconds", "kind" => *kind).set(latency.usual_us / 1e6);
+    }
     (StatusCode::OK, recorder.render())
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::EngineKind;
 use crate::control::{ControlInbox, Delivery, Seen};
 use crate::engine::Engine;
+use crate::pace::{Foreground, Pace};
 use crate::router::Router;
 use crate::shard::ShardStatus;
 use crate::shards::pending;
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) engine_kind: EngineKind,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) space: Arc<Space>,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) router: Arc<Router>,
     pub(crate) seen: watch::Receiver<Seen>,
@@ -109,6 +111,16 @@ impl Inner {
             ("free-space-reserve-bytes".into(), reserve_bytes),
             ("short-of-space".into(), u64::from(short)),
         ]);
+        let figures = self.pace.figures();
+        counts.extend([
+            ("background-allowance-percent".into(), (figures.allowance * 100.0).round() as u64),
+            ("background-pages".into(), figures.pages),
+            ("background-pages-held".into(), figures.held),
+        ]);
+        for ((_, kind), latency) in Foreground::ALL.iter().zip(figures.latencies) {
+            counts.push((format!("foreground-{kind}-us"), latency.recent_us as u64));
+            counts.push((format!("foreground-{kind}-usual-us"), latency.usual_us as u64));
+        }
         for (peer, sent) in self.peers.counts() {
             counts.push((format!("sent-to-{peer}"), sent.sent));
             counts.push((format!("dropped-to-{peer}"), sent.full + sent.unconnected));

@@ -12,6 +12,7 @@ mod identity;
 mod inner;
 mod metrics;
 mod node;
+mod pace;
 mod peers;
 mod prepare;
 mod process;

@@ -67,6 +67,11 @@ fn describe() {
     describe_gauge!("cartwheel_connections", "Connections of peers and clients that are open");
     describe_gauge!("cartwheel_suspected", "Peers that are suspected now");
     describe_gauge!("cartwheel_pending", "Requests under way");
+    describe_gauge!("cartwheel_background_allowance", "What background work may do of full speed");
+    describe_gauge!("cartwheel_foreground_seconds", "95 of 100 took no longer lately, by kind");
+    describe_gauge!("cartwheel_foreground_usual_seconds", "95 of 100 usually take no longer");
+    describe_counter!("cartwheel_background_pages_total", "Pages of background work");
+    describe_counter!("cartwheel_background_pages_held_total", "Those that had to wait longer");
     describe_gauge!("cartwheel_store_bytes", "What the store takes on the disk");
     describe_gauge!("cartwheel_free_bytes", "What the disk still takes");
     describe_gauge!("cartwheel_free_space_reserve_bytes", "Below this clients' writes are refused");
@@ -181,6 +186,7 @@ pub(crate) struct ShardMetrics {
     /// Exchanges that found equal trees, different ones, or nothing.
     exchanges: [Counter; 3],
     repaired: Counter,
+    dropped_pages: Counter,
 }
 
 impl ShardMetrics {
@@ -189,7 +195,8 @@ impl ShardMetrics {
         let exchanges = ["equal", "differed", "missed"]
             .map(|outcome| counter!("cartwheel_exchanges_total", "outcome" => outcome));
         let repaired = counter!("cartwheel_repaired_keys_total");
-        Self { requests: RequestMetrics::new(), steps, turns, exchanges, repaired }
+        let (requests, dropped_pages) = (RequestMetrics::new(), dropped("pages"));
+        Self { requests, steps, turns, exchanges, repaired, dropped_pages }
     }
 
     pub(crate) fn compared(&self, outcome: Compared) {
@@ -206,6 +213,11 @@ impl ShardMetrics {
 
     pub(crate) fn answered(&self, kind: RequestKind, response: &Response, took: Duration) {
         self.requests.answered(kind, response, took);
+    }
+
+    /// A peer asked for a page, and too many wait for theirs.
+    pub(crate) fn dropped_page(&self) {
+        self.dropped_pages.increment(1);
     }
 
     pub(crate) fn turn(&self, inputs: usize) {

@@ -19,6 +19,7 @@ use crate::control::{
 };
 use crate::error::NodeError;
 use crate::inner::Inner;
+use crate::pace::Pace;
 use crate::peers::ShardOutbound;
 use crate::prepare::{Prepared, listen, prepare};
 use crate::router::Router;
@@ -93,7 +94,7 @@ impl Node {
         store.begin()?;
 
         let inboxes = Inboxes::new(&config);
-        let router = Arc::new(inboxes.router(config.clock_offset_ms));
+        let (router, pace) = (Arc::new(inboxes.router(config.clock_offset_ms)), inboxes.pace());
         let (control, outlet) = control::inbox();
         let events = Arc::new(control.clone());
         let peers = Arc::new(TcpPeers::new(identity.clone(), limits(&config), events));
@@ -122,6 +123,7 @@ impl Node {
             store,
             peers,
             router,
+            pace,
             space,
             shards,
             fail_stop: common.fail_stop,
@@ -217,6 +219,7 @@ struct Begun {
     store: Store,
     peers: Arc<TcpPeers>,
     router: Arc<Router>,
+    pace: Arc<Pace>,
     space: Arc<Space>,
     shards: Shards,
     fail_stop: FailStop,
@@ -230,7 +233,7 @@ impl Begun {
     async fn serve(self, addresses: (SocketAddr, Option<SocketAddr>)) -> Result<Node, NodeError> {
         let Self { config, cluster, identity, core, incarnation, store, peers, router, .. } = self;
         let (mut shards, fail_stop) = (self.shards, self.fail_stop);
-        let space = self.space;
+        let (space, pace) = (self.space, self.pace);
         let ((membership, saved), (control, outlet)) = (self.membership, self.control);
         let (listener, http) = self.listeners;
         let (address, http_address) = addresses;
@@ -255,6 +258,7 @@ impl Begun {
             engine_kind: config.engine,
             engine: store.engine.clone(),
             space: space.clone(),
+            pace: pace.clone(),
             mutant: core.rules.mutant(),
             router: router.clone(),
             seen: seen_now,
@@ -283,6 +287,7 @@ impl Begun {
         }
         tasks.push(tokio::spawn(http::upkeep()));
         tasks.push(tokio::spawn(space.watch()));
+        tasks.push(tokio::spawn(pace.watch(inner.router.clone())));
         let view = inner.view_text();
         tracing::info!(
             node = %inner.id(), name = inner.name(), %incarnation, %address, %cluster, view,

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cartwheel_protocol::id::NodeId;
 use cartwheel_protocol::key::{Partition, Partitions};
@@ -16,6 +16,7 @@ use metrics::{Counter, counter};
 use tokio::sync::oneshot;
 
 use crate::metrics::dropped;
+use crate::pace::{Foreground, Pace};
 use crate::shard::{Delivery, Inbox, Refused, shard_of, stamp};
 
 /// The ways to all shards of a node.
@@ -23,6 +24,7 @@ pub(crate) struct Router {
     inboxes: Vec<Inbox>,
     /// For the cluster's life; not known before there is a view.
     partitions: OnceLock<Partitions>,
+    pace: Arc<Pace>,
     clock_offset_ms: i64,
     draining: AtomicBool,
     /// Requests that have not been answered.
@@ -33,9 +35,10 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(inboxes: Vec<Inbox>, clock_offset_ms: i64) -> Self {
+    pub(crate) fn new(inboxes: Vec<Inbox>, pace: Arc<Pace>, clock_offset_ms: i64) -> Self {
         Self {
             inboxes,
+            pace,
             partitions: OnceLock::new(),
             clock_offset_ms,
             draining: AtomicBool::new(false),
@@ -59,6 +62,7 @@ impl Router {
             return Response::Refused(Refusal::NotReady);
         };
         let partition = partitions.of(&request.key);
+        let (began, is_read) = (Instant::now(), request.operation.is_read());
         let (reply, answer) = oneshot::channel();
         match self.inbox(partition).request(request, reply) {
             Ok(()) => {}
@@ -70,7 +74,13 @@ impl Router {
         }
         // A shard that ends in between leaves the outcome unknown.
         let unknown = Response::Refused(Refusal::Unavailable { have: 0, need: 1 });
-        answer.await.unwrap_or(unknown)
+        let response = answer.await.unwrap_or(unknown);
+        // A definite refusal is quick, whatever else goes on.
+        if !matches!(&response, Response::Refused(refusal) if refusal.is_definite()) {
+            let kind = if is_read { Foreground::Read } else { Foreground::Write };
+            self.pace.observe(kind, began.elapsed());
+        }
+        response
     }
 
     /// Takes what a peer sent, and says whether all of it. The messages of one batch to one shard stay in

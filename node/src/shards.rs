@@ -15,6 +15,7 @@ use crate::config::NodeConfig;
 use crate::engine::{Engine, Overlay};
 use crate::error::NodeError;
 use crate::metrics::ShardMetrics;
+use crate::pace::Pace;
 use crate::router::Router;
 use crate::shard::{
     Delivery, Inbox, Outbound, Outlet, Parts, Refused, Shard, ShardStatus, ShardStorage, inbox,
@@ -37,6 +38,7 @@ pub(crate) struct Common {
 pub(crate) struct Inboxes {
     inboxes: Vec<Inbox>,
     outlets: Vec<Outlet>,
+    pace: Arc<Pace>,
 }
 
 /// The running threads. Dropped, they end in their own time; see [`Shards::join`].
@@ -64,12 +66,18 @@ impl Inboxes {
     pub(crate) fn new(config: &NodeConfig) -> Self {
         let ends = (0..config.shards).map(|_| inbox(config.request_queue, config.message_queue));
         let (inboxes, outlets) = ends.unzip();
-        Self { inboxes, outlets }
+        let pace = Arc::new(Pace::new(config.pace_limits()));
+        Self { inboxes, outlets, pace }
     }
 
     /// The way to the shards.
     pub(crate) fn router(&self, clock_offset_ms: i64) -> Router {
-        Router::new(self.inboxes.clone(), clock_offset_ms)
+        Router::new(self.inboxes.clone(), self.pace.clone(), clock_offset_ms)
+    }
+
+    /// How fast background work of these shards may go.
+    pub(crate) fn pace(&self) -> Arc<Pace> {
+        self.pace.clone()
     }
 
     /// Starts the committer and the shards. `outbound` makes each shard's way out.
@@ -126,7 +134,7 @@ impl Inboxes {
                 watermarks: watermarks.clone(),
                 commits: commits.clone(),
                 outbound: outbound(id),
-                pass_ends_ms: common.core.handoff_every_ms,
+                pace: self.pace.clone(),
                 status,
                 metrics: ShardMetrics::new(),
             };

@@ -24,6 +24,7 @@ use crate::{
     key::{Key, Partition, RecordKey},
     message::Body,
     object::{Digest, Object},
+    paging,
     record::{Storage, Stored},
     step::{Compared, Effect, Fact, Timer},
     trees::{Branch, Here, Sum, Tree, TreeId, Trees},
@@ -93,8 +94,6 @@ pub(crate) struct Reply {
     pub(crate) wanted: Arc<[Key]>,
 }
 
-/// A page ends when its objects take about so many bytes.
-const PAGE_BYTES: usize = 1 << 18;
 /// How many sums of one message are compared: no sound exchange has more.
 const MAX_SUMS: usize = 1 << 8;
 
@@ -104,7 +103,7 @@ impl AntiEntropy {
         *self = Self { last: self.last, ..Self::default() };
         let every_ms = env.config.anti_entropy_every_ms;
         if every_ms > 0 {
-            env.set_timer(Timer::AntiEntropy, every_ms);
+            env.rest(Timer::AntiEntropy, every_ms);
         }
     }
 
@@ -169,14 +168,13 @@ impl AntiEntropy {
         let config = env.config;
         let is_asked =
             !matches!(&self.open, Some(Exchange { stage: Stage::Keys { asked: false, .. }, .. }));
-        let after_ms = if !self.asked.is_empty() || (self.open.is_some() && is_asked) {
-            config.anti_entropy_timeout_ms
+        if !self.asked.is_empty() || (self.open.is_some() && is_asked) {
+            env.set_timer(Timer::AntiEntropy, config.anti_entropy_timeout_ms);
         } else if self.open.is_none() && self.differing.is_empty() && self.last.is_none() {
-            config.anti_entropy_rest_ms
+            env.rest(Timer::AntiEntropy, config.anti_entropy_rest_ms);
         } else {
-            config.anti_entropy_every_ms
-        };
-        env.set_timer(Timer::AntiEntropy, after_ms);
+            env.rest(Timer::AntiEntropy, config.anti_entropy_every_ms);
+        }
     }
 
     /// The open exchange is over.
@@ -406,36 +404,11 @@ fn scan<S: Storage>(
     leaves: &[Branch],
     after: Option<&Key>,
 ) -> (Vec<(Key, Stored)>, Option<Key>) {
-    let start = match after {
-        Some(key) => hints::after(RecordKey { partition, key: key.clone() }),
-        None => RecordKey::start_of(partition),
-    };
-    let limit = env.config.tree_page;
-    let stored = env.storage.scan(&start, limit);
-    let goes_on = stored.len() == limit;
-    let last = stored.last().filter(|(key, _)| goes_on && key.partition == partition);
-    let mut end = last.map(|(key, _)| key.key.clone());
     let leaves: BTreeSet<Branch> = leaves.iter().copied().collect();
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    for (RecordKey { key, .. }, stored) in
-        stored.into_iter().take_while(|(key, _)| key.partition == partition)
-    {
+    paging::scan(env.storage, partition, after, env.config.tree_page, |key| {
         let of_size = env.view.bucket(&key.bucket).is_some_and(|bucket| bucket.n == n);
-        if !of_size || !Branch::all_of(&key).any(|branch| leaves.contains(&branch)) {
-            continue;
-        }
-        if let Stored::Found(record) = &stored {
-            bytes += record.object.size_hint();
-        }
-        if bytes >= PAGE_BYTES {
-            end = Some(key.clone());
-        }
-        found.push((key, stored));
-        if bytes >= PAGE_BYTES {
-            break;
-        }
-    }
-    (found, end)
+        of_size && Branch::all_of(key).any(|branch| leaves.contains(&branch))
+    })
 }
 
 /// Somebody compares sums with this node's tree.

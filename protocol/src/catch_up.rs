@@ -9,9 +9,18 @@
 //! as before. So what was merged holds on.
 //!
 //! Each source is read in pages with a cursor, a bounded number of partitions at a time. A page is merged in one step; the next is
-//! asked for by its last key, so that nothing is remembered at the source. Whoever crashes begins again.
+//! asked for by its last key, so that nothing is remembered at the source. Between two pages there is a pause, the longer the
+//! larger they are. Whoever crashes begins again.
+//!
+//! As many sources of a partition are asked as it needs: first those that are not suspected and have not been silent. When
+//! no page has come for a while, whoever still owes one is taken for silent until it sends one, and others are asked,
+//! for this partition and for all that follow: a dead source costs one such wait and not one for each partition.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use crate::{
     env::Env,
@@ -22,6 +31,7 @@ use crate::{
     mending,
     message::Body,
     object::Object,
+    paging,
     record::{Record, Storage, Stored},
     rules::Mutant,
     step::{Effect, Fact, Ticket, Timer},
@@ -33,10 +43,23 @@ use crate::{
 pub(crate) struct CatchUp {
     /// In the order in which they are begun.
     tasks: BTreeMap<(Partition, u8), Task>,
+    /// Sources that did not send what they were asked for, until they send something.
+    silent: BTreeSet<NodeId>,
     /// Whether the claim was made in this view.
     claimed: bool,
-    /// Whether the timer is set.
-    waits: bool,
+    timer: Waits,
+}
+
+/// What the timer is set for.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Waits {
+    /// It is not set.
+    #[default]
+    ForNothing,
+    /// Pages that were asked for.
+    ForPages,
+    /// The pause before the next page is asked for. So many bytes have come since it began.
+    ForItsTurn { bytes: usize },
 }
 
 /// One partition, for buckets of one size.
@@ -45,7 +68,6 @@ struct Task {
     /// How many of the sources must have been merged.
     need: usize,
     sources: Vec<Source>,
-    begun: bool,
 }
 
 /// One owner in the present layout, and how far it was read.
@@ -57,22 +79,23 @@ struct Source {
 
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum At {
-    /// Not asked yet.
-    Waiting,
-    /// Asked for what comes after this key, or for the first page.
-    Reading(Option<Key>),
+    /// To be asked, if it is needed, for what comes after this key, or for the first page.
+    Next(Option<Key>),
+    /// Asked for that.
+    Asked(Option<Key>),
     /// The last page is merged and not known to be durable.
     Merged,
     /// All of it is durable here.
     Durable,
 }
 
+/// The least pause between two pages, in milliseconds.
+const PAGE_GAP_MS: u32 = 1;
+
 impl CatchUp {
     /// A view was adopted: what was caught up with in another one counts no more.
     pub(crate) fn start<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        if self.waits {
-            env.cancel_timer(Timer::CatchUp);
-        }
+        self.cancel_timer(env);
         *self = Self::default();
         if env.view.next().is_none() {
             return;
@@ -88,39 +111,91 @@ impl CatchUp {
         self.go_on(env);
     }
 
-    /// Begins as many tasks as may run at once; claims when there are none left.
+    /// Claims when nothing is left to merge; else asks for as many pages as may be on their way at once.
     fn go_on<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        self.tasks.retain(|_, task| !task.is_done());
         if self.tasks.is_empty() {
             if !self.claimed {
                 self.claimed = true;
-                if core::mem::take(&mut self.waits) {
-                    env.cancel_timer(Timer::CatchUp);
-                }
+                self.cancel_timer(env);
                 env.effects.push(Effect::Report(Fact::CaughtUp(env.view.id())));
             }
             return;
         }
-        for ((partition, n), task) in self.tasks.iter_mut().take(env.config.catch_up_parallel) {
-            if !task.begun {
-                task.begun = true;
-                let need = task.need;
-                task.ask(env, *partition, *n, need);
-            }
+        while self.ask(env) {}
+        self.wait_for_pages(env);
+    }
+
+    /// Asks for one page, if there is one to ask for.
+    fn ask<S: Storage>(&mut self, env: &mut Env<'_, S>) -> bool {
+        let Some((partition, n, source)) = self.next(env) else { return false };
+        if let At::Next(after) = &source.at {
+            let (node, after) = (source.node, after.clone());
+            source.at = At::Asked(after.clone());
+            env.send(node, partition, Body::Sync { n, after });
         }
-        if !self.waits {
-            self.waits = true;
-            env.set_timer(Timer::CatchUp, env.config.catch_up_retry_ms);
+        true
+    }
+
+    /// Whom to ask next, and for which partition and size.
+    fn next<S: Storage>(&mut self, env: &Env<'_, S>) -> Option<(Partition, u8, &mut Source)> {
+        let silent = &self.silent;
+        let is_trusted = |node| !silent.contains(&node) && !env.is_suspected(node);
+        let mut begun = self.tasks.iter_mut().take(env.config.catch_up_parallel);
+        begun.find_map(|((p, n), task)| task.next(is_trusted).map(|source| (*p, *n, source)))
+    }
+
+    /// What is on its way should come before this.
+    fn wait_for_pages<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        self.timer = Waits::ForPages;
+        env.set_timer(Timer::CatchUp, env.config.catch_up_retry_ms);
+    }
+
+    /// So many bytes have come: if there is a page to ask for, its turn comes after a pause.
+    fn pause<S: Storage>(&mut self, env: &mut Env<'_, S>, came: usize) {
+        if let Waits::ForItsTurn { bytes } = &mut self.timer {
+            *bytes = bytes.saturating_add(came);
+        } else if self.next(env).is_some() {
+            self.timer = Waits::ForItsTurn { bytes: 0 };
+            paging::pause(env, Timer::CatchUp, PAGE_GAP_MS, came);
+        } else {
+            self.wait_for_pages(env);
         }
     }
 
-    /// Some pages did not come: they are asked for again, and so are the other sources.
-    pub(crate) fn retry<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        self.waits = false;
-        for ((partition, n), task) in self.tasks.iter_mut().filter(|(_, task)| task.begun) {
-            task.ask(env, *partition, *n, usize::MAX);
+    fn cancel_timer<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        if core::mem::take(&mut self.timer) != Waits::ForNothing {
+            env.cancel_timer(Timer::CatchUp);
+        }
+    }
+
+    /// The next page's turn has come; or what was asked for has not.
+    pub(crate) fn fire<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        match core::mem::take(&mut self.timer) {
+            Waits::ForNothing => {}
+            Waits::ForPages => self.give_up_waiting(env),
+            Waits::ForItsTurn { bytes } => {
+                self.ask(env);
+                self.pause(env, bytes);
+            }
+        }
+    }
+
+    /// Whoever owes a page is silent: others are asked, and who is silent only where they do not suffice.
+    fn give_up_waiting<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        for source in self.tasks.values_mut().flat_map(|task| &mut task.sources) {
+            if let At::Asked(after) = &mut source.at {
+                source.at = At::Next(after.take());
+                self.silent.insert(source.node);
+            }
         }
         self.go_on(env);
+    }
+
+    /// A node is suspected: if it was asked for a page, another is asked now.
+    pub(crate) fn suspect<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        if !self.tasks.is_empty() {
+            while self.ask(env) {}
+        }
     }
 
     /// A page of a source has come.
@@ -134,10 +209,12 @@ impl CatchUp {
         if view.era() != env.view.id().era() && env.keeps(Mutant::UnfencedSync) {
             return;
         }
+        self.silent.remove(&from);
         let Page { n, after, objects, next } = page;
         let Some(task) = self.tasks.get_mut(&(partition, n)) else { return };
         let source = task.sources.iter_mut().find(|source| source.node == from);
-        let Some(source) = source.filter(|source| source.at == At::Reading(after)) else { return };
+        let Some(source) = source.filter(|source| source.awaits(&after)) else { return };
+        let bytes = objects.iter().map(|(_, object)| object.size_hint()).sum();
         for (key, object) in objects.iter() {
             if env.view.partitions().of(key) != partition {
                 // A peer's fault: no reader would look for it here.
@@ -151,15 +228,15 @@ impl CatchUp {
             }
         }
         if next.is_some() {
-            source.at = At::Reading(next);
-            source.ask(env, partition, n);
+            source.at = At::Next(next);
+            self.pause(env, bytes);
         } else if env.keeps(Mutant::ClaimBeforeDurable) {
             source.at = At::Merged;
             let ticket = Ticket::Merged { partition, n, source: from, view: env.view.id() };
             env.effects.push(Effect::Sync(ticket));
+            self.pause(env, bytes);
         } else {
-            source.at = At::Durable;
-            self.go_on(env);
+            self.durable(env, (partition, n), from);
         }
     }
 
@@ -171,11 +248,23 @@ impl CatchUp {
         source: NodeId,
         view: ViewId,
     ) {
-        let Some(task) = self.tasks.get_mut(&(partition, n)) else { return };
+        if view.era() == env.view.id().era() {
+            self.durable(env, (partition, n), source);
+        }
+    }
+
+    fn durable<S: Storage>(&mut self, env: &mut Env<'_, S>, id: (Partition, u8), source: NodeId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         let source = task.sources.iter_mut().find(|known| known.node == source);
-        if let Some(source) = source.filter(|_| view.era() == env.view.id().era()) {
-            source.at = At::Durable;
+        source.into_iter().for_each(|source| source.at = At::Durable);
+        if !task.is_done() {
+            return;
+        }
+        self.tasks.remove(&id);
+        if self.tasks.is_empty() {
             self.go_on(env);
+        } else {
+            self.pause(env, 0);
         }
     }
 
@@ -207,31 +296,36 @@ impl Task {
         };
         let need = need.saturating_sub(usize::from(is_owner));
         let others = present.iter().filter(|node| **node != env.me && !named(node));
-        let mut sources: Vec<Source> =
-            others.map(|node| Source { node: *node, at: At::Waiting }).collect();
-        sources.sort_by_key(|source| env.is_suspected(source.node));
-        (need > 0).then_some(Self { need, sources, begun: false })
+        let sources = others.map(|node| Source { node: *node, at: At::Next(None) }).collect();
+        (need > 0).then_some(Self { need, sources })
     }
 
     fn is_done(&self) -> bool {
         self.sources.iter().filter(|source| source.at == At::Durable).count() >= self.need
     }
 
-    /// Asks the first `count` sources that are not merged for their next page.
-    fn ask<S: Storage>(&mut self, env: &mut Env<'_, S>, partition: Partition, n: u8, count: usize) {
-        for source in self.sources.iter_mut().take(count) {
-            if source.at == At::Waiting {
-                source.at = At::Reading(None);
-            }
-            source.ask(env, partition, n);
+    /// The next source to ask for a page, as long as fewer than needed are merged or asked. Who is not trusted is asked where
+    /// the others do not suffice, and counts for nobody's answer until it comes.
+    fn next(&mut self, is_trusted: impl Fn(NodeId) -> bool) -> Option<&mut Source> {
+        let counts = |source: &&Source| match source.at {
+            At::Merged | At::Durable => true,
+            At::Asked(_) => is_trusted(source.node),
+            At::Next(_) => false,
+        };
+        if self.sources.iter().filter(counts).count() >= self.need {
+            return None;
         }
+        let waits = |source: &&mut Source| matches!(source.at, At::Next(_));
+        self.sources.iter_mut().filter(waits).min_by_key(|source| !is_trusted(source.node))
     }
 }
 
 impl Source {
-    fn ask<S: Storage>(&self, env: &mut Env<'_, S>, partition: Partition, n: u8) {
-        if let At::Reading(after) = &self.at {
-            env.send(self.node, partition, Body::Sync { n, after: after.clone() });
+    /// Whether the page after this key is the one that is missing.
+    fn awaits(&self, after: &Option<Key>) -> bool {
+        match &self.at {
+            At::Next(next) | At::Asked(next) => next == after,
+            At::Merged | At::Durable => false,
         }
     }
 }
@@ -259,29 +353,20 @@ pub(crate) fn answer<S: Storage>(
     if !fenced || !has_size || !env.view.owners(partition, n).contains(&env.me) {
         return;
     }
-    let start = match &after {
-        Some(key) => hints::after(RecordKey { partition, key: key.clone() }),
-        None => RecordKey::start_of(partition),
-    };
     let mut objects: Vec<(Key, Object)> = Vec::new();
+    let of_size = |key: &Key| env.view.bucket(&key.bucket).is_some_and(|bucket| bucket.n == n);
     let limit = env.config.handoff_page;
-    let stored = env.storage.scan(&start, limit);
-    let goes_on = stored.len() == limit;
-    let next = stored.last().filter(|(key, _)| goes_on && key.partition == partition);
-    let next = next.map(|(key, _)| key.key.clone());
-    for (key, stored) in stored {
-        let of_size = env.bucket(&key).is_some_and(|bucket| bucket.n == n);
-        if key.partition != partition {
-            break;
-        }
+    let (found, next) = paging::scan(env.storage, partition, after.as_ref(), limit, of_size);
+    for (key, stored) in found {
+        let key = RecordKey { partition, key };
         match mending::judge(env, &key, stored) {
-            Stored::Found(Record { damaged: Some(_), .. }) | Stored::Damaged if of_size => {
+            Stored::Found(Record { damaged: Some(_), .. }) | Stored::Damaged => {
                 if env.keeps(Mutant::PageSkipsDamaged) {
                     return;
                 }
             }
-            Stored::Found(record) if of_size => objects.push((key.key, record.object)),
-            Stored::Found(_) | Stored::Absent | Stored::Damaged => {}
+            Stored::Found(record) => objects.push((key.key, record.object)),
+            Stored::Absent => {}
         }
     }
     let body = Body::SyncPage { n, after, objects: objects.into(), next };

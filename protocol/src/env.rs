@@ -105,7 +105,12 @@ impl<'a, S: Storage> Env<'a, S> {
     }
 
     pub(crate) fn set_timer(&mut self, timer: Timer, after_ms: u32) {
-        self.effects.push(Effect::SetTimer { timer, after_ms });
+        self.effects.push(Effect::SetTimer { timer, after_ms, yields: false });
+    }
+
+    /// Pauses before the next page of background work, at least so long.
+    pub(crate) fn rest(&mut self, timer: Timer, after_ms: u32) {
+        self.effects.push(Effect::SetTimer { timer, after_ms, yields: true });
     }
 
     pub(crate) fn cancel_timer(&mut self, timer: Timer) {

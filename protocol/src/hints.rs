@@ -15,6 +15,7 @@ use crate::{
     mending,
     message::Body,
     object::{Digest, Object},
+    paging::{self, PAGE_BYTES},
     record::{Owed, Record, Storage, Stored},
     rules::{Mutant, Rules},
     step::{Effect, Ticket, Timer},
@@ -170,6 +171,7 @@ impl Handoff {
     /// Hands over one page, and arms the timer for the next: soon within a pass, later after it.
     pub(crate) fn page<S: Storage>(&mut self, env: &mut Env<'_, S>) {
         let mut from = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
+        let mut bytes = 0;
         for _ in 0..env.config.handoff_page {
             let Some((key, stored)) = from.and_then(|from| env.storage.scan(&from, 1).pop()) else {
                 self.end_pass(env);
@@ -178,12 +180,15 @@ impl Handoff {
             from = if owns_all(env, key.partition) {
                 next_foreign(env, Partition(key.partition.0 + 1))
             } else {
-                self.hand_over(env, &key, stored);
+                bytes += self.hand_over(env, &key, stored);
                 Some(after(key))
             };
+            if bytes >= PAGE_BYTES {
+                break;
+            }
         }
         self.cursor = from;
-        env.set_timer(Timer::Handoff, PAGE_GAP_MS);
+        paging::pause(env, Timer::Handoff, PAGE_GAP_MS, bytes);
     }
 
     /// Ends a pass. A suspected owner for which it had no later hint than the pass before gets that one again, and
@@ -210,30 +215,38 @@ impl Handoff {
         }
     }
 
-    /// Sends one hint to whom it is owed. Owners that are suspected get one
+    /// Sends one hint to whom it is owed, and says about how many bytes that was. Owners that are suspected get one
     /// hint a pass, the rest when they have answered.
-    fn hand_over<S: Storage>(&mut self, env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) {
+    fn hand_over<S: Storage>(
+        &mut self,
+        env: &mut Env<'_, S>,
+        key: &RecordKey,
+        stored: Stored,
+    ) -> usize {
         let stored = mending::judge(env, key, stored);
         if env.bucket(key).is_some_and(|bucket| env.owns(key, bucket)) {
-            return;
+            return 0;
         }
         self.found = true;
-        let Stored::Found(record) = stored else { return };
-        let Some(bucket) = env.bucket(key) else { return };
+        let Stored::Found(record) = stored else { return 0 };
+        let Some(bucket) = env.bucket(key) else { return 0 };
         if !env.view.is_member(env.me) && !env.keeps(Mutant::RemovedNodeDiscards) {
             env.write(key, &record.object, None);
-            return;
+            return 0;
         }
         let owners = owed_in(env.view, key, bucket.n, &record, env.config.rules);
         if owners.iter().any(|owner| env.is_suspected(*owner)) && !env.keeps(Mutant::ExpireHints) {
             env.write(key, &record.object, None);
-            return;
+            return 0;
         }
+        let mut bytes = 0;
         for owner in owners {
             if !env.is_suspected(owner) || self.probes(owner, key) {
+                bytes += record.object.size_hint();
                 send_hint(env, owner, key, &record);
             }
         }
+        bytes
     }
 
     /// Whether a suspected owner is sent this hint: one that the pass before did not come to.

@@ -185,6 +185,7 @@ mod forward;
 mod get;
 mod hints;
 mod mending;
+mod paging;
 mod put;
 mod replica;
 mod requests;
@@ -196,7 +197,7 @@ pub mod membership;
 pub mod rules;
 
 pub use env::shard_of;
-pub use message::Message;
+pub use message::{Haste, Message};
 pub use replica::Replica;
 pub use step::{Compared, Config, Effect, Effects, Fact, Input, Ticket, Timer};
 pub use trees::{MAX_DEPTH as MAX_TREE_DEPTH, Sum, TreeId};

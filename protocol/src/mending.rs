@@ -191,7 +191,8 @@ pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
     }
     let again = !env.mending.marks.is_empty() && env.keeps(Mutant::MarkAskedOnce);
     if env.mending.looks_at.is_some() {
-        wait(env, PAGE_GAP_MS);
+        env.mending.waits = true;
+        env.rest(Timer::Mend, PAGE_GAP_MS);
     } else if again || env.mending.more {
         wait(env, env.config.mend_retry_ms);
     }

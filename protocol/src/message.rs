@@ -77,6 +77,17 @@ pub(crate) enum Body {
     MendOk { key: Key, answer: Answer },
 }
 
+/// What hangs on a message: a driver that must choose gives it its turn by that, and may keep what asks for a page.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Haste {
+    /// A client's request waits for it.
+    Request,
+    /// It is part of background work, and taken as it comes.
+    Background,
+    /// It asks for a page of background work: who answers decides when, as a slow network would.
+    Page,
+}
+
 /// One node's answer to a read.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Answer {
@@ -147,6 +158,28 @@ impl Message {
     /// The view of the sender.
     pub fn view(&self) -> ViewId {
         self.view
+    }
+
+    /// What hangs on it.
+    pub fn haste(&self) -> Haste {
+        match &self.body {
+            Body::Put { .. }
+            | Body::PutOk { .. }
+            | Body::Get { .. }
+            | Body::GetOk { .. }
+            | Body::Forward { .. }
+            | Body::ForwardOk { .. } => Haste::Request,
+            Body::Sync { .. } | Body::Keys { .. } => Haste::Page,
+            Body::Repair { .. }
+            | Body::Handoff { .. }
+            | Body::HandoffOk { .. }
+            | Body::SyncPage { .. }
+            | Body::Compare { .. }
+            | Body::CompareOk { .. }
+            | Body::KeysOk { .. }
+            | Body::Mend { .. }
+            | Body::MendOk { .. } => Haste::Background,
+        }
     }
 
     /// Whether the transport may deliver it twice: all but a forwarded register put (F1).

@@ -158,7 +158,12 @@ impl Replica {
         effects: &mut Effects,
     ) {
         match self.suspected.binary_search(&node) {
-            Err(at) if suspected && node != self.id => self.suspected.insert(at, node),
+            Err(at) if suspected && node != self.id => {
+                self.suspected.insert(at, node);
+                if let Some((mut env, parts)) = self.parts(storage, effects) {
+                    parts.catch_up.suspect(&mut env);
+                }
+            }
             Ok(at) if !suspected => {
                 self.suspected.remove(at);
                 // What is held for the peer need not wait for the next pass.
@@ -215,7 +220,7 @@ impl Replica {
         let Some((mut env, mut parts)) = self.parts(storage, effects) else { return };
         match timer {
             Timer::Handoff => parts.handoff.page(&mut env),
-            Timer::CatchUp => parts.catch_up.retry(&mut env),
+            Timer::CatchUp => parts.catch_up.fire(&mut env),
             Timer::Trees => Trees::page(&mut env),
             Timer::AntiEntropy => parts.anti_entropy.fire(&mut env),
             Timer::Mend => mending::go_on(&mut env),

@@ -75,6 +75,11 @@ pub enum Effect {
         timer: Timer,
         /// From now, in milliseconds.
         after_ms: u32,
+        /// Whether it may fire later: it is the pause before the next page of background work, and a driver makes it longer
+        /// while foreground requests suffer (paper §6.5). So set are [`Timer::Handoff`] and [`Timer::Mend`] within a pass,
+        /// [`Timer::CatchUp`] between two pages, [`Timer::Trees`] within a scan and [`Timer::AntiEntropy`] between two
+        /// exchanges or pages.
+        yields: bool,
     },
     /// Forget the timer if it is set.
     CancelTimer(Timer),
@@ -121,7 +126,7 @@ pub enum Timer {
     Deadline(RequestId),
     /// Time to hand off one page of hints.
     Handoff,
-    /// Pages that were asked for did not come.
+    /// Time to ask for the next page of catching up; or pages that were asked for did not come.
     CatchUp,
     /// Time to look at one page of records for the trees.
     Trees,
@@ -194,8 +199,10 @@ pub struct Config {
     pub handoff_page: usize,
     /// How many partitions of a shard catch up at a time.
     pub catch_up_parallel: usize,
-    /// After how many milliseconds pages that did not come are asked for again.
+    /// After how many milliseconds without any page those that were asked for are asked of others, or again.
     pub catch_up_retry_ms: u32,
+    /// The most that one kind of a replica's background work moves, in bytes a second: catching up, and handing off.
+    pub move_bytes_per_s: u32,
     /// The pause between two batches of exchanges of trees, and between two pages of one exchange, in milliseconds. With 0
     /// there are neither exchanges nor trees.
     pub anti_entropy_every_ms: u32,
@@ -239,6 +246,7 @@ impl Config {
             handoff_page: 64,
             catch_up_parallel: 8,
             catch_up_retry_ms: 500,
+            move_bytes_per_s: 64 << 20,
             anti_entropy_every_ms: 5,
             anti_entropy_batch: 64,
             anti_entropy_rest_ms: 2_000,
@@ -280,7 +288,9 @@ impl fmt::Display for Effect {
             Self::Reply { number, response } => write!(f, "reply r{number} {response}"),
             Self::Send { to, message } => write!(f, "→ {to} {message}"),
             Self::Sync(ticket) => write!(f, "sync {ticket}"),
-            Self::SetTimer { timer, after_ms } => write!(f, "set {timer} {after_ms} ms"),
+            Self::SetTimer { timer, after_ms, yields } => {
+                write!(f, "set {timer} {after_ms} ms{}", if *yields { " or later" } else { "" })
+            }
             Self::CancelTimer(timer) => write!(f, "cancel {timer}"),
             Self::Report(fact) => write!(f, "report {fact}"),
         }

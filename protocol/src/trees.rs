@@ -267,7 +267,7 @@ impl Trees {
         if env.trees.is_done() {
             rest(env);
         } else {
-            env.set_timer(Timer::Trees, PAGE_GAP_MS);
+            env.rest(Timer::Trees, PAGE_GAP_MS);
         }
     }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::cluster_file::write_durably;
 pub use self::cluster_file::{ClusterFile, member_line, parse_node_id};
+use crate::pace::Limits;
 
 /// Everything that a node is told at its start. Field names are those of the TOML file and, with dashes,
 /// of the flags.
@@ -91,6 +92,13 @@ pub struct NodeConfig {
     /// The pause between rebuilding one partition's trees and the next's once all are whole, in milliseconds: 1 to
     /// 3,600,000, or 0 for never.
     pub tree_rescan_every_ms: u32,
+    /// The most that each kind of background work moves, in MiB a second: 1 to 1,000,000. The shards have equal parts of it.
+    pub move_mib_per_s: u32,
+    /// Background work yields when clients' requests take longer than so many percent of what they usually take: 100 to
+    /// 100,000.
+    pub background_slowdown_percent: u32,
+    /// How much of its speed background work keeps whatever requests take, in percent: 1 to 100, where it never yields.
+    pub background_least_percent: u32,
     /// How many connections are kept: 1 to 1,000,000. One more is refused.
     pub connections: usize,
     /// How many requests of clients the node may have under way: 1 to 1,000,000. One more is refused as
@@ -217,6 +225,9 @@ impl Default for NodeConfig {
             anti_entropy_rest_ms: core.anti_entropy_rest_ms,
             tree_depth: core.tree_depth,
             tree_rescan_every_ms: core.tree_rescan_every_ms,
+            move_mib_per_s: core.move_bytes_per_s >> 20,
+            background_slowdown_percent: 150,
+            background_least_percent: 2,
             connections: 4_096,
             max_requests: 8_192,
             max_pending: core.max_pending,
@@ -305,6 +316,9 @@ impl NodeConfig {
             "anti_entropy_rest_ms",
             "tree_depth",
             "tree_rescan_every_ms",
+            "move_mib_per_s",
+            "background_slowdown_percent",
+            "background_least_percent",
             "connections",
             "max_requests",
             "max_pending",
@@ -325,7 +339,7 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 24] = [
+        let ranges: [(&str, u64, u64, u64); 27] = [
             ("weight", self.weight.into(), 1, Member::MAX_WEIGHT.into()),
             ("gossip_every_ms", self.gossip_every_ms.into(), 10, 60_000),
             ("suspect_after", self.suspect_after.into(), 2, 1_000),
@@ -342,6 +356,9 @@ impl NodeConfig {
             ("anti_entropy_rest_ms", self.anti_entropy_rest_ms.into(), 1, 3_600_000),
             ("tree_depth", self.tree_depth.into(), 0, MAX_TREE_DEPTH.into()),
             ("tree_rescan_every_ms", self.tree_rescan_every_ms.into(), 0, 3_600_000),
+            ("move_mib_per_s", self.move_mib_per_s.into(), 1, 1_000_000),
+            ("background_slowdown_percent", self.background_slowdown_percent.into(), 100, 100_000),
+            ("background_least_percent", self.background_least_percent.into(), 1, 100),
             ("connections", self.connections as u64, 1, 1_000_000),
             ("max_requests", self.max_requests as u64, 1, 1_000_000),
             ("max_pending", self.max_pending as u64, 1, 1_000_000),
@@ -413,6 +430,20 @@ impl NodeConfig {
         self.free_space_reserve_mib.map(|mib| mib << 20)
     }
 
+    /// A shard's part of what is moved.
+    fn move_bytes_per_s(&self) -> u32 {
+        let bytes = (u64::from(self.move_mib_per_s) << 20) / u64::from(self.shards);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    /// How far background work yields.
+    pub(crate) fn pace_limits(&self) -> Limits {
+        Limits {
+            least: f64::from(self.background_least_percent) / 100.0,
+            slowdown: f64::from(self.background_slowdown_percent) / 100.0,
+        }
+    }
+
     /// What the core is told.
     ///
     /// # Errors
@@ -430,6 +461,7 @@ impl NodeConfig {
             anti_entropy_rest_ms: self.anti_entropy_rest_ms,
             tree_depth: self.tree_depth,
             tree_rescan_every_ms: self.tree_rescan_every_ms,
+            move_bytes_per_s: self.move_bytes_per_s(),
             max_pending: self.max_pending,
             rules: self.rules()?,
             ..CoreConfig::new(cluster)

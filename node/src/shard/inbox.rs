@@ -16,8 +16,8 @@ use crate::gate::Gate;
 pub(crate) enum Delivery {
     /// A client asks; the answer goes back through `reply`.
     Request { request: Request, reply: oneshot::Sender<Response> },
-    /// A peer says something.
-    Messages { from: NodeId, messages: Vec<Message> },
+    /// A peer says something, and that arrived at this time.
+    Messages { from: NodeId, messages: Vec<Message>, at: Instant },
     /// Go by this view.
     View(Arc<View>),
     /// Membership has changed its mind about a peer.
@@ -85,7 +85,7 @@ impl Inbox {
         if !self.gates.messages.enter(messages.len()) {
             return Err(Refused::Full);
         }
-        self.send(Delivery::Messages { from, messages })
+        self.send(Delivery::Messages { from, messages, at: Instant::now() })
     }
 
     /// What is never refused while the shard runs, because there can only be few of its kind.

@@ -10,6 +10,7 @@
 //! Only the way to the committer may block.
 
 mod exchanges;
+mod held;
 mod inbox;
 mod storage;
 mod timers;
@@ -21,15 +22,17 @@ use std::time::Instant;
 
 use cartwheel_protocol::id::NodeId;
 use cartwheel_protocol::request::{Operation, Request, Response};
-use cartwheel_protocol::{Effect, Fact, Input, Message, Replica, Ticket, Timer};
+use cartwheel_protocol::{Effect, Fact, Haste, Input, Message, Replica, Ticket, Timer};
 use tokio::sync::oneshot;
 
 pub(crate) use self::exchanges::Exchanges;
+use self::held::Held;
 pub(crate) use self::inbox::{Delivery, Inbox, Outlet, Refused, inbox};
 pub(crate) use self::storage::{ShardStorage, shard_of};
 use self::timers::Timers;
 use crate::committer::{Commit, CommitSender, ShardId, Watermarks};
 use crate::metrics::{RequestKind, ShardMetrics};
+use crate::pace::{Foreground, Pace};
 
 /// After so many inputs a turn ends, so that what it did leaves: to peers and to the disk.
 const TURN_INPUTS: usize = 128;
@@ -80,8 +83,7 @@ pub(crate) struct Parts<O> {
     pub(crate) watermarks: Arc<Watermarks>,
     pub(crate) commits: CommitSender,
     pub(crate) outbound: O,
-    /// The pause after which the hand-off timer is set at the end of a pass; within one it is shorter.
-    pub(crate) pass_ends_ms: u32,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) status: Arc<ShardStatus>,
     pub(crate) metrics: ShardMetrics,
 }
@@ -94,8 +96,10 @@ pub(crate) struct Shard<O> {
     replies: HashMap<u64, Waiting>,
     /// The next request's number: it and the shard's number are unique within the run of the node.
     next_number: u64,
-    /// The barriers that were asked for, with the step that did.
-    tickets: VecDeque<(u64, Ticket)>,
+    /// The barriers that were asked for, in the order of their steps.
+    tickets: VecDeque<Barrier>,
+    /// Pages that peers asked for and that wait for their turn.
+    held: Held,
     /// The steps of this turn.
     commits: Vec<Commit>,
     effects: Vec<Effect>,
@@ -110,6 +114,15 @@ struct Waiting {
     reply: oneshot::Sender<Response>,
     kind: RequestKind,
     began: Instant,
+}
+
+/// A barrier that was asked for.
+struct Barrier {
+    /// The step that did.
+    step: u64,
+    ticket: Ticket,
+    /// When the message arrived that it acknowledges, if a client's request waits for that.
+    since: Option<Instant>,
 }
 
 /// Whether the thread goes on.
@@ -127,6 +140,7 @@ impl<O: Outbound> Shard<O> {
             timers: Timers::default(),
             replies: HashMap::new(),
             tickets: VecDeque::new(),
+            held: Held::default(),
             commits: Vec::new(),
             effects: Vec::new(),
             handed_over: 0,
@@ -138,7 +152,8 @@ impl<O: Outbound> Shard<O> {
     pub(crate) fn run(mut self) {
         loop {
             self.now = Instant::now();
-            let Ok(first) = self.parts.outlet.receive(self.now, self.timers.next()) else { return };
+            let until = self.timers.next().into_iter().chain(self.held.next()).min();
+            let Ok(first) = self.parts.outlet.receive(self.now, until) else { return };
             self.now = Instant::now();
             if self.turn(first) == Turn::Stop {
                 return;
@@ -162,7 +177,7 @@ impl<O: Outbound> Shard<O> {
             next = if inputs < TURN_INPUTS { self.parts.outlet.receive_more() } else { None };
         }
         if goes_on == Turn::GoOn {
-            inputs += self.fire_due();
+            inputs += self.fire_due() + self.give_page();
         }
         if self.hand_over(inputs) == Turn::Stop { Turn::Stop } else { goes_on }
     }
@@ -187,10 +202,10 @@ impl<O: Outbound> Shard<O> {
                 self.request(request, reply);
                 Some(1)
             }
-            Delivery::Messages { from, messages } => {
+            Delivery::Messages { from, messages, at } => {
                 let count = messages.len();
                 for message in messages {
-                    self.step(Input::Message { from, message });
+                    self.message(from, message, at);
                 }
                 Some(count)
             }
@@ -215,21 +230,49 @@ impl<O: Outbound> Shard<O> {
         self.step(Input::Request { number, request });
     }
 
+    /// A peer's message, which arrived at this time. One that asks for a page waits for its turn.
+    fn message(&mut self, from: NodeId, message: Message, at: Instant) {
+        match message.haste() {
+            Haste::Page => {
+                if !self.held.push(from, message) {
+                    self.parts.metrics.dropped_page();
+                }
+            }
+            Haste::Background => self.step(Input::Message { from, message }),
+            Haste::Request => self.step_since(Input::Message { from, message }, Some(at)),
+        }
+    }
+
+    /// Gives a peer the page that it asked for, if it is time for one: one a turn, so that requests come in between.
+    fn give_page(&mut self) -> usize {
+        let Some((from, message)) = self.held.take(self.now) else { return 0 };
+        self.step(Input::Message { from, message });
+        self.held.rest(self.now + self.parts.pace.rest());
+        1
+    }
+
     /// Hands back the tickets whose step is on disk now.
     fn synced(&mut self) -> usize {
         let durable = self.parts.watermarks.take(self.parts.id);
         self.parts.storage.trim(durable);
         let mut steps = 0;
-        while self.tickets.front().is_some_and(|(step, _)| *step <= durable) {
-            let Some((_, ticket)) = self.tickets.pop_front() else { break };
+        while self.tickets.front().is_some_and(|barrier| barrier.step <= durable) {
+            let Some(Barrier { ticket, since, .. }) = self.tickets.pop_front() else { break };
+            if let Some(since) = since {
+                self.parts.pace.observe(Foreground::Copy, self.now.duration_since(since));
+            }
             self.step(Input::Synced(ticket));
             steps += 1;
         }
         steps
     }
 
-    /// One input, one step, one batch.
     fn step(&mut self, input: Input) {
+        self.step_since(input, None);
+    }
+
+    /// One input, one step, one batch. A peer's client may wait for it since this time.
+    fn step_since(&mut self, input: Input, since: Option<Instant>) {
         let hands_off = matches!(input, Input::Timeout(Timer::Handoff));
         let mut effects = std::mem::take(&mut self.effects);
         self.parts.replica.step(&mut self.parts.storage, input, &mut effects);
@@ -243,9 +286,17 @@ impl<O: Outbound> Shard<O> {
                 Effect::Send { to, message } => self.parts.outbound.send(to, message),
                 Effect::Sync(ticket) => {
                     barrier = true;
-                    self.tickets.push_back((self.parts.storage.step(), ticket));
+                    self.tickets.push_back(Barrier {
+                        step: self.parts.storage.step(),
+                        ticket,
+                        since,
+                    });
                 }
-                Effect::SetTimer { timer, after_ms } => self.timers.set(self.now, timer, after_ms),
+                Effect::SetTimer { timer, after_ms, yields } => {
+                    let after_ms =
+                        if yields { self.parts.pace.stretch_ms(after_ms) } else { after_ms };
+                    self.timers.set(self.now, timer, after_ms);
+                }
                 Effect::CancelTimer(timer) => self.timers.cancel(timer),
                 Effect::Report(fact) => self.report(fact),
             }
@@ -284,16 +335,9 @@ impl<O: Outbound> Shard<O> {
     fn count_hints(&mut self, effects: &[Effect]) {
         let is_hint = |effect: &&Effect| matches!(effect, Effect::Send { .. });
         self.handed_over += effects.iter().filter(is_hint).count() as u64;
-        let ends_pass = |effect: &Effect| match effect {
-            Effect::SetTimer { timer: Timer::Handoff, after_ms } => {
-                *after_ms >= self.parts.pass_ends_ms
-            }
-            Effect::SetTimer { .. }
-            | Effect::Reply { .. }
-            | Effect::Send { .. }
-            | Effect::Sync(_)
-            | Effect::CancelTimer(_)
-            | Effect::Report(_) => false,
+        // Within a pass the timer yields.
+        let ends_pass = |effect: &Effect| {
+            matches!(effect, Effect::SetTimer { timer: Timer::Handoff, yields: false, .. })
         };
         if effects.iter().any(ends_pass) {
             let status = &self.parts.status;

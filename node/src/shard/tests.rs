@@ -7,13 +7,14 @@ use cartwheel_protocol::Config as CoreConfig;
 use cartwheel_protocol::bucket::{Bucket, BucketName};
 use cartwheel_protocol::id::{AddId, ClusterId, Incarnation, PutId, Zone};
 use cartwheel_protocol::key::{Key, Partitions};
-use cartwheel_protocol::layout::{Layout, Member};
+use cartwheel_protocol::layout::{Command as LayoutCommand, Layout, Member};
 use cartwheel_protocol::object::Addition;
-use cartwheel_protocol::view::View;
+use cartwheel_protocol::view::{Change, View};
 use metrics::Counter;
 
 use super::*;
 use crate::committer::{self, Committer};
+use crate::config::NodeConfig;
 use crate::engine::{Engine, MemoryEngine, Overlay};
 
 /// Long enough for every timer of a request to be due.
@@ -48,14 +49,17 @@ struct One {
     _committer: Committer,
 }
 
-fn view(nodes: u64) -> Arc<View> {
-    let member = |id: u64| Member {
+fn member(id: u64) -> Member {
+    Member {
         id: NodeId(id),
         name: format!("n{id}").into(),
         address: "nowhere:1".into(),
         zone: Zone("z1".into()),
         weight: 1,
-    };
+    }
+}
+
+fn view(nodes: u64) -> Arc<View> {
     let partitions = Partitions::new(16).expect("a power of two");
     let layout = Layout::form((1..=nodes).map(member), partitions, Bucket::built_in());
     Arc::new(View::new(Arc::new(layout.expect("a layout"))))
@@ -82,7 +86,7 @@ impl One {
             watermarks,
             commits: committer.sender(),
             outbound: left.clone(),
-            pass_ends_ms: 500,
+            pace: Arc::new(Pace::new(NodeConfig::default().pace_limits())),
             status: Arc::default(),
             metrics: ShardMetrics::new(),
         });
@@ -111,7 +115,7 @@ impl One {
     /// Waits until everything written is durable, and tells the shard.
     fn sync(&mut self) {
         let began = Instant::now();
-        while let Some((step, _)) = self.shard.tickets.front() {
+        while let Some(Barrier { step, .. }) = self.shard.tickets.front() {
             let step = *step;
             assert!(began.elapsed() < PATIENCE, "step {step} is not durable");
             std::thread::yield_now();
@@ -189,4 +193,36 @@ fn a_timer_that_another_of_the_same_turn_set_again_does_not_fire() {
     node.turn();
     let response = hears.try_recv().expect("its time is over");
     assert!(matches!(response, Response::Refused(_)), "{response}");
+}
+
+#[test]
+fn pages_that_peers_ask_for_wait_while_requests_suffer_and_requests_do_not() {
+    let (before, mut nodes) = (view(1), Vec::new());
+    let next = before.layout().step(&[LayoutCommand::Join(member(2))], false);
+    let next = Arc::new(next.expect("it may join"));
+    let joint = Arc::new(before.joint(1, next, Change::default()));
+    for id in 1..=2 {
+        nodes.push(One::new(id, &joint));
+    }
+    let asked: Vec<Message> = nodes[1].sent().into_iter().map(|(_, message)| message).collect();
+    assert!(asked.len() > 2 && asked.iter().all(|message| message.haste() == Haste::Page));
+    let source = &mut nodes[0];
+    source.sent();
+    for message in asked.iter().chain(&asked) {
+        source.inbox.messages(NodeId(2), vec![message.clone()]).expect("there is room");
+    }
+    source.shard.parts.pace.slow_down();
+    source.turn();
+    assert_eq!(source.sent().len(), 1, "one a turn");
+    source.turn();
+    assert_eq!(source.sent().len(), 0, "the next must wait");
+    let hears = source.ask(request("default", "k", Operation::GetLocal));
+    assert_eq!(hears.blocking_recv().map(|response| response.to_string().is_empty()), Ok(false));
+    let mut given = 1;
+    while let Some(next) = source.shard.held.next() {
+        source.shard.now = next;
+        source.turn();
+        given += source.sent().len();
+    }
+    assert_eq!(given, asked.len(), "each is given once");
 }
