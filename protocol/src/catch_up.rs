@@ -55,11 +55,11 @@ pub(crate) struct CatchUp {
 enum Waits {
     /// It is not set.
     #[default]
-    ForNothing,
+    Idle,
     /// Pages that were asked for.
-    ForPages,
+    Pages,
     /// The pause before the next page is asked for. So many bytes have come since it began.
-    ForItsTurn { bytes: usize },
+    Turn { bytes: usize },
 }
 
 /// One partition, for buckets of one size.
@@ -146,16 +146,16 @@ impl CatchUp {
 
     /// What is on its way should come before this.
     fn wait_for_pages<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        self.timer = Waits::ForPages;
+        self.timer = Waits::Pages;
         env.set_timer(Timer::CatchUp, env.config.catch_up_retry_ms);
     }
 
     /// So many bytes have come: if there is a page to ask for, its turn comes after a pause.
     fn pause<S: Storage>(&mut self, env: &mut Env<'_, S>, came: usize) {
-        if let Waits::ForItsTurn { bytes } = &mut self.timer {
+        if let Waits::Turn { bytes } = &mut self.timer {
             *bytes = bytes.saturating_add(came);
         } else if self.next(env).is_some() {
-            self.timer = Waits::ForItsTurn { bytes: 0 };
+            self.timer = Waits::Turn { bytes: 0 };
             paging::pause(env, Timer::CatchUp, PAGE_GAP_MS, came);
         } else {
             self.wait_for_pages(env);
@@ -163,7 +163,7 @@ impl CatchUp {
     }
 
     fn cancel_timer<S: Storage>(&mut self, env: &mut Env<'_, S>) {
-        if core::mem::take(&mut self.timer) != Waits::ForNothing {
+        if core::mem::take(&mut self.timer) != Waits::Idle {
             env.cancel_timer(Timer::CatchUp);
         }
     }
@@ -171,9 +171,9 @@ impl CatchUp {
     /// The next page's turn has come; or what was asked for has not.
     pub(crate) fn fire<S: Storage>(&mut self, env: &mut Env<'_, S>) {
         match core::mem::take(&mut self.timer) {
-            Waits::ForNothing => {}
-            Waits::ForPages => self.give_up_waiting(env),
-            Waits::ForItsTurn { bytes } => {
+            Waits::Idle => {}
+            Waits::Pages => self.give_up_waiting(env),
+            Waits::Turn { bytes } => {
                 self.ask(env);
                 self.pause(env, bytes);
             }

@@ -227,7 +227,7 @@ impl Default for NodeConfig {
             tree_rescan_every_ms: core.tree_rescan_every_ms,
             move_mib_per_s: core.move_bytes_per_s >> 20,
             background_slowdown_percent: 150,
-            background_least_percent: 2,
+            background_least_percent: 10,
             connections: 4_096,
             max_requests: 8_192,
             max_pending: core.max_pending,
