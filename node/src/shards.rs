@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
     use crate::control::{self, ControlOutlet, Delivery as Told};
-    use crate::engine::{Batch, DiskSpace, EngineError, Entry, MemoryEngine};
+    use crate::engine::{Batch, DiskSpace, EngineError, Layer, MemoryEngine};
     use crate::peers::ShardOutbound;
 
     /// Peers in one process: what is sent to one is in its inbox at once.
@@ -423,26 +423,13 @@ mod tests {
     /// A disk that is full from the start.
     struct FullDisk(MemoryEngine);
 
-    impl Engine for FullDisk {
-        fn read(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, EngineError> {
-            self.0.read(key)
-        }
-
-        fn scan(
-            &self,
-            from: &[u8],
-            until: Option<&[u8]>,
-            limit: usize,
-        ) -> Result<Vec<Entry>, EngineError> {
-            self.0.scan(from, until, limit)
+    impl Layer for FullDisk {
+        fn below(&self) -> &dyn Engine {
+            &self.0
         }
 
         fn commit(&self, _: Batch) -> Result<(), EngineError> {
             Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into())
-        }
-
-        fn size_bytes(&self) -> Result<u64, EngineError> {
-            self.0.size_bytes()
         }
 
         fn space(&self) -> Result<DiskSpace, EngineError> {

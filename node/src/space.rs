@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::engine::{Batch, DiskSpace, Engine, EngineError, Entry};
+use crate::engine::{Batch, DiskSpace, Engine, EngineError, Layer};
 
 /// How often it is looked at all the same.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -148,36 +146,21 @@ pub(crate) struct Watched {
     pub(crate) space: Arc<Space>,
 }
 
-impl Engine for Watched {
-    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.engine.read(key)
-    }
-
-    fn scan(
-        &self,
-        from: &[u8],
-        until: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, EngineError> {
-        self.engine.scan(from, until, limit)
+impl Layer for Watched {
+    fn below(&self) -> &dyn Engine {
+        &*self.engine
     }
 
     fn commit(&self, batch: Batch) -> Result<(), EngineError> {
         self.space.before_commit(batch.bytes() as u64);
         self.engine.commit(batch)
     }
-
-    fn size_bytes(&self) -> Result<u64, EngineError> {
-        self.engine.size_bytes()
-    }
-
-    fn space(&self) -> Result<DiskSpace, EngineError> {
-        self.engine.space()
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::engine::MemoryEngine;
 
@@ -199,26 +182,9 @@ mod tests {
         }
     }
 
-    impl Engine for Disk {
-        fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-            self.records.read(key)
-        }
-
-        fn scan(
-            &self,
-            from: &[u8],
-            until: Option<&[u8]>,
-            limit: usize,
-        ) -> Result<Vec<Entry>, EngineError> {
-            self.records.scan(from, until, limit)
-        }
-
-        fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-            self.records.commit(batch)
-        }
-
-        fn size_bytes(&self) -> Result<u64, EngineError> {
-            self.records.size_bytes()
+    impl Layer for Disk {
+        fn below(&self) -> &dyn Engine {
+            &self.records
         }
 
         fn space(&self) -> Result<DiskSpace, EngineError> {
@@ -297,7 +263,7 @@ mod tests {
             let mut batch = Batch::new();
             let value = Bytes::from(vec![0; bytes as usize - 1]);
             batch.write(Bytes::from_static(b"k"), Some(value));
-            watched.commit(batch).expect("it fits");
+            Engine::commit(&watched, batch).expect("it fits");
         };
         disk.set(Some(LOOK_AFTER - 1));
         commit(LOOK_AFTER / 2);
@@ -315,7 +281,7 @@ mod tests {
         let mut batch = Batch::new();
         let value = Bytes::from(vec![0; LOOK_AFTER as usize - 1]);
         batch.write(Bytes::from_static(b"k"), Some(value));
-        watched.commit(batch).expect("it fits");
+        Engine::commit(&watched, batch).expect("it fits");
         assert_eq!(told(&heard), [true]);
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cartwheel_node::committer::{
     Commit, Committer, Config, ShardId, Stopped, Watermarks, durable_step,
 };
-use cartwheel_node::engine::{Batch, DiskSpace, Engine, EngineError, Entry, MemoryEngine};
+use cartwheel_node::engine::{Batch, Engine, EngineError, Layer, MemoryEngine};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -30,18 +30,9 @@ struct Held {
     orders: Mutex<Receiver<Order>>,
 }
 
-impl Engine for Held {
-    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.memory.read(key)
-    }
-
-    fn scan(
-        &self,
-        from: &[u8],
-        until: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, EngineError> {
-        self.memory.scan(from, until, limit)
+impl Layer for Held {
+    fn below(&self) -> &dyn Engine {
+        &self.memory
     }
 
     fn commit(&self, batch: Batch) -> Result<(), EngineError> {
@@ -51,14 +42,6 @@ impl Engine for Held {
             Order::Fail => Err(io::Error::from(io::ErrorKind::StorageFull).into()),
             Order::Panic => panic!("the engine's bug, wanted by this test"),
         }
-    }
-
-    fn size_bytes(&self) -> Result<u64, EngineError> {
-        self.memory.size_bytes()
-    }
-
-    fn space(&self) -> Result<DiskSpace, EngineError> {
-        self.memory.space()
     }
 }
 
@@ -141,7 +124,11 @@ fn what_waits_is_merged_and_acknowledged_after_its_commit() {
     assert_eq!((stage.durable(0), stage.durable(1)), (1, 0));
     stage.orders.send(Order::Go).unwrap();
     assert_eq!([stage.woken(), stage.woken()], [(0, 9), (1, 1)]);
-    assert_eq!(stage.engine.read(b"a").unwrap().as_deref(), Some(b"9".as_ref()), "the last wins");
+    assert_eq!(
+        stage.engine.memory.read(b"a").unwrap().as_deref(),
+        Some(b"9".as_ref()),
+        "the last wins"
+    );
     assert_eq!(durable_step(stage.engine.as_ref(), ShardId(0)).unwrap(), 9);
     assert_eq!(durable_step(stage.engine.as_ref(), ShardId(1)).unwrap(), 1);
     stage.committer.join();

@@ -9,7 +9,7 @@ use cartwheel_protocol::{
     key::{Key, Partitions, RecordKey},
     layout::{Layout, Member},
     object::Addition,
-    record::{Record, Storage, Stored},
+    record::Record,
     request::{Operation, Request},
     view::View,
 };
@@ -20,39 +20,17 @@ const ENTRIES: [u64; 4] = [1, 10, 100, 999];
 /// Bytes of a value.
 const VALUES: [usize; 3] = [100, 4_096, 65_536];
 
-/// A store that is always durable.
-#[derive(Clone, Default)]
-struct Memory(BTreeMap<RecordKey, Record>);
-
-impl Storage for Memory {
-    fn read(&self, key: &RecordKey) -> Stored {
-        self.0.get(key).map_or(Stored::Absent, |record| Stored::Found(record.clone()))
-    }
-
-    fn write(&mut self, key: RecordKey, record: Option<Record>) {
-        match record {
-            Some(record) => drop(self.0.insert(key, record)),
-            None => drop(self.0.remove(&key)),
-        }
-    }
-
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
-        let found = self.0.range(from..).take(limit);
-        found.map(|(key, record)| (key.clone(), Stored::Found(record.clone()))).collect()
-    }
-}
-
 /// One of three owners of everything, with its store.
 #[derive(Clone)]
 struct Node {
     replica: Replica,
-    memory: Memory,
+    memory: BTreeMap<RecordKey, Record>,
 }
 
 impl Node {
     fn new(id: u64, view: &Arc<View>) -> Self {
         let replica = Replica::new(NodeId(id), Incarnation(id), Config::new(ClusterId(7)));
-        let mut node = Self { replica, memory: Memory::default() };
+        let mut node = Self { replica, memory: BTreeMap::new() };
         node.step(Input::View(view.clone()));
         node
     }

@@ -20,7 +20,7 @@ use cartwheel_protocol::{
     key::{Key, Partitions, RecordKey},
     layout::{Layout, Member},
     object::{Entry, Object, Value},
-    record::{Record, Storage, Stored},
+    record::{Record, Storage},
     request::{Operation, Request},
     version::{Actor, Dot, VersionVector},
     view::View,
@@ -29,31 +29,9 @@ use cartwheel_protocol::{
 /// Bytes of a value.
 const VALUE: usize = 100;
 
-/// A store that is always durable.
-#[derive(Clone, Default)]
-struct Memory(BTreeMap<RecordKey, Record>);
-
-impl Storage for Memory {
-    fn read(&self, key: &RecordKey) -> Stored {
-        self.0.get(key).map_or(Stored::Absent, |record| Stored::Found(record.clone()))
-    }
-
-    fn write(&mut self, key: RecordKey, record: Option<Record>) {
-        match record {
-            Some(record) => drop(self.0.insert(key, record)),
-            None => drop(self.0.remove(&key)),
-        }
-    }
-
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
-        let found = self.0.range(from..).take(limit);
-        found.map(|(key, record)| (key.clone(), Stored::Found(record.clone()))).collect()
-    }
-}
-
 struct Node {
     replica: Replica,
-    memory: Memory,
+    memory: BTreeMap<RecordKey, Record>,
 }
 
 /// What was sent, and how the exchanges ended.
@@ -72,7 +50,7 @@ struct Cost {
 }
 
 impl Node {
-    fn new(id: u64, view: &Arc<View>, memory: Memory) -> Self {
+    fn new(id: u64, view: &Arc<View>, memory: BTreeMap<RecordKey, Record>) -> Self {
         // Nobody hands tickets back here, so requests stay open.
         let config = Config { max_pending: usize::MAX, ..Config::new(ClusterId(7)) };
         let replica = Replica::new(NodeId(id), Incarnation(id), config);
@@ -191,7 +169,7 @@ fn main() {
     let keys: u64 =
         std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number of keys"));
     let view = view();
-    let mut memory = Memory::default();
+    let mut memory = BTreeMap::new();
     for number in 0..keys {
         memory.write(view.place(key(number)), Some(record(number)));
     }

@@ -1,6 +1,6 @@
 //! What a node stores for a key, and the store that it is kept in.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::fmt;
 
 use crate::{id::NodeId, key::RecordKey, object::Object, version::Dot, view::ViewId};
@@ -53,6 +53,25 @@ pub trait Storage {
 
     /// The first `limit` records from `from` on, in order; shorter only at the end of the store.
     fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)>;
+}
+
+/// A map is a store that is always durable and never damaged.
+impl Storage for BTreeMap<RecordKey, Record> {
+    fn read(&self, key: &RecordKey) -> Stored {
+        self.get(key).cloned().map_or(Stored::Absent, Stored::Found)
+    }
+
+    fn write(&mut self, key: RecordKey, record: Option<Record>) {
+        match record {
+            Some(record) => self.insert(key, record),
+            None => self.remove(&key),
+        };
+    }
+
+    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
+        let found = self.range(from..).take(limit);
+        found.map(|(key, record)| (key.clone(), Stored::Found(record.clone()))).collect()
+    }
 }
 
 impl Owed {

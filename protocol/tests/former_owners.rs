@@ -15,27 +15,6 @@ use cartwheel_protocol::{
     view::View,
 };
 
-#[derive(Default)]
-struct Memory(BTreeMap<RecordKey, Record>);
-
-impl Storage for Memory {
-    fn read(&self, key: &RecordKey) -> Stored {
-        self.0.get(key).cloned().map_or(Stored::Absent, Stored::Found)
-    }
-
-    fn write(&mut self, key: RecordKey, record: Option<Record>) {
-        match record {
-            Some(record) => self.0.insert(key, record),
-            None => self.0.remove(&key),
-        };
-    }
-
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
-        let entries = self.0.range(from.clone()..).take(limit);
-        entries.map(|(key, record)| (key.clone(), Stored::Found(record.clone()))).collect()
-    }
-}
-
 fn view(nodes: &[u64]) -> Arc<View> {
     let member = |id: &u64| Member {
         id: NodeId(*id),
@@ -53,7 +32,7 @@ fn view(nodes: &[u64]) -> Arc<View> {
 fn a_former_owner_hands_its_copy_to_all_owners_and_keeps_it_until_they_have_it() {
     let me = NodeId(1);
     let (before, after) = (view(&[1]), view(&[2, 3, 4]));
-    let mut storage = Memory::default();
+    let mut storage: BTreeMap<RecordKey, Record> = BTreeMap::new();
     let config = Config::new(ClusterId(7));
     let mut replica = Replica::new(me, Incarnation(1), config.clone());
     let mut effects = Vec::new();

@@ -8,6 +8,7 @@
 //! [sealed](checksum::seal) above the engine, so that a damaged value reads as damaged in every engine.
 
 pub mod checksum;
+mod layer;
 mod ledger;
 mod memory;
 mod overlay;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+pub use self::layer::Layer;
 pub use self::memory::MemoryEngine;
 pub use self::overlay::Overlay;
 pub use self::sled_engine::{Options, SledEngine};

@@ -208,7 +208,7 @@ mod tests {
     use cartwheel_protocol::view::ViewId;
 
     use super::*;
-    use crate::engine::{Batch, DiskSpace, Engine, MemoryEngine};
+    use crate::engine::{Batch, Engine, Layer, MemoryEngine};
 
     const SHARDS: u16 = 3;
 
@@ -316,9 +316,9 @@ mod tests {
         keys_at: Option<Bytes>,
     }
 
-    impl Engine for Broken {
-        fn read(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-            self.memory.read(key)
+    impl Layer for Broken {
+        fn below(&self) -> &dyn Engine {
+            &self.memory
         }
 
         fn scan(
@@ -337,18 +337,6 @@ mod tests {
                 }
             }
             Ok(page)
-        }
-
-        fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-            self.memory.commit(batch)
-        }
-
-        fn size_bytes(&self) -> Result<u64, EngineError> {
-            self.memory.size_bytes()
-        }
-
-        fn space(&self) -> Result<DiskSpace, EngineError> {
-            self.memory.space()
         }
     }
 
