@@ -177,7 +177,7 @@ fn a_peer_that_falls_silent_after_it_opened_is_suspected_again() {
         cluster.cut(&[3]);
         let suspects = |c: &Cluster| c.membership(1).suspected().contains(&NodeId(3));
         cluster.wait(10_000, "n3 is suspected", suspects)?;
-        let evidence = cartwheel_protocol::membership::Evidence::Opened(NodeId(3));
+        let evidence = Evidence::Opened(NodeId(3));
         cluster.step(1, MemberInput::Evidence(evidence));
         assert!(!suspects(&cluster));
         cluster.wait(10_000, "n3 is suspected again", suspects)
