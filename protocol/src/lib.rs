@@ -146,6 +146,13 @@
 //! **Why not with fallbacks?** A fallback holds some of a partition's keys, for a while. Compared with it, an owner would hand it
 //! all the others, and it would owe them.
 //!
+//! # Background work
+//!
+//! Handing off, catching up, looking for damage, building trees and comparing them go on in pages, bounded in records and in bytes, with
+//! a pause in between that grows with what was moved. The core knows no time, so it cannot see that requests suffer: it marks
+//! those pauses ([`Effect::SetTimer`]) and the messages that ask for a page ([`Haste::Page`]), and the driver's controller
+//! makes both wait (§6.5). To the protocol that is nothing but a slow timer and a slow network.
+//!
 //! # Caveats: where this departs from the paper
 //!
 //! * §4.4: clocks are truncated to ten entries there. Dropping an entry loses or resurrects data, so nothing is pruned.
