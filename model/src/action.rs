@@ -63,7 +63,9 @@ pub enum Action {
         /// The view, by its number.
         view: u8,
     },
-    /// A node whose shard has found damage raises the view.
+    /// An operator has a node reap.
+    Reap(u8),
+    /// A node whose shard has found damage, or wants to begin a reap round, raises the view.
     Raise(u8),
     /// The checksum of a durable record fails from now on.
     Damage {
@@ -99,11 +101,12 @@ impl World {
             Action::Decree(view) => {
                 let turn = &self.setup().turns[usize::from(view) - 1];
                 let leads_to = self.setup().decrees[usize::from(view)];
-                format!("decree {}: {turn}", self.setup().view(leads_to).id())
+                format!("decree {}: {turn}", self.view(leads_to).id())
             }
             Action::Adopt { node: at, view } => {
-                format!("{} adopts {}", node(at), self.setup().view(view).id())
+                format!("{} adopts {}", node(at), self.view(view).id())
             }
+            Action::Reap(at) => format!("{} reaps", node(at)),
             Action::Raise(at) => format!("{} raises the view", node(at)),
             Action::Damage { node: at, key } => {
                 format!("damage {} {}", node(at), self.setup().keys[usize::from(key)])

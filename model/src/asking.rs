@@ -9,6 +9,7 @@ use cartwheel_protocol::{
     id::{AddId, Incarnation},
     key::Key,
     object::{Addition, Object},
+    record::Record,
     request::{Operation, Refusal, Request, Response},
     version::{Actor, Dot, VersionVector},
 };
@@ -236,6 +237,7 @@ impl World {
             Response::Refused(refusal) => {
                 match refusal {
                     Refusal::ForeignContext => observer.note(Witness::ForeignRefused),
+                    Refusal::TooOld(_) => observer.note(Witness::TooOld),
                     Refusal::Overloaded => observer.note(Witness::Overloaded),
                     Refusal::Unavailable { .. } => observer.note(Witness::Unavailable),
                     Refusal::KeyEmpty
@@ -375,7 +377,10 @@ impl World {
         let place = &self.setup.keys[usize::from(task.key)];
         let bound = self.setup.bucket.cancelled_bound as usize;
         let holds = |at: &usize| {
-            let record = self.hosts[*at].disk.durable_cell(place).and_then(|cell| cell.record());
+            // Where nothing is, a reap round may have taken it away.
+            let nothing = Record::default();
+            let cell = self.hosts[*at].disk.durable_cell(place);
+            let record = cell.map_or(Some(&nothing), |cell| cell.record());
             record.is_some_and(|r| self.ghost.holds(r, op, task.what.is_entry(), bound))
         };
         let holders = (0..self.hosts.len()).filter(|at| among(*at)).filter(holds);

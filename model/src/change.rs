@@ -17,6 +17,7 @@ use cartwheel_protocol::{
 use crate::{
     action::Action,
     client::Op,
+    reap::Wanted,
     setup::{Budget, Setup},
     witness::{Observer, Witness},
     world::World,
@@ -128,7 +129,7 @@ pub(crate) fn views(
             Staged { id: (number * 16 + place) as u128, base: before.layout().number(), wish }
         };
         let commands = orders.iter().zip(0..).map(stage).collect();
-        let decree = Decree::Joint { commands, withdrawn: Arc::from([]) };
+        let decree = Decree::Joint { commands, withdrawn: Arc::from([]), reaped: before.reaped() };
         let after = outcome(before, &decree)?;
         let next: &Layout = after.next()?;
         let partition = next.partitions().iter().next()?;
@@ -166,7 +167,7 @@ impl Setup {
 impl World {
     /// The newest view that there is: decreed, or raised since.
     pub(crate) fn newest(&self) -> &Arc<View> {
-        self.setup.view(self.newest_number())
+        self.view(self.newest_number())
     }
 
     fn newest_number(&self) -> u8 {
@@ -182,7 +183,7 @@ impl World {
 
     /// The view that a node goes by.
     pub(crate) fn view_of(&self, at: usize) -> Option<&Arc<View>> {
-        Some(self.setup.view(self.hosts[at].view?))
+        Some(self.view(self.hosts[at].view?))
     }
 
     /// Whether every node that is not lost goes by the newest view, if it is in it at all.
@@ -219,7 +220,9 @@ impl World {
     /// The number of the view that a node would raise its own to, if a shard of it wants that.
     pub(crate) fn raised_by(&self, at: usize) -> Option<u8> {
         let host = &self.hosts[at];
-        let view = self.view_of(at).filter(|_| host.wants_above == host.view)?;
+        let wants = host.wants_above.is_some() && host.wants_above == host.view;
+        let wants = wants || self.reap_view(at).is_some();
+        let view = self.view_of(at).filter(|_| wants)?;
         let raised = self.setup.number_of(view.raised(self.setup.nodes[at]).id())?;
         (!self.exists(raised)).then_some(raised)
     }
@@ -227,6 +230,17 @@ impl World {
     /// Membership raises the view and has that on disk; the shards of the node go by it.
     pub(crate) fn raise(&mut self, at: usize, observer: &mut impl Observer) {
         let raised = self.raised_by(at).expect("a shard wants a newer view");
+        match self.reap_view(at) {
+            Some(view) => {
+                self.made.make_mut().push((raised, Arc::new(view)));
+                // What was sent in a lower view is refused, and its sender may die before it sends it again.
+                self.stir();
+            }
+            None => {
+                let reaped = self.view_of(at).map(|view| view.reaped()).unwrap_or_default();
+                self.make(raised, reaped);
+            }
+        }
         let place = self.raised.partition_point(|known| *known < raised);
         self.raised.insert(place, raised);
         observer.note(Witness::Raised);
@@ -264,7 +278,10 @@ impl World {
 
     pub(crate) fn decree(&mut self, observer: &mut impl Observer) {
         let was_joint = self.newest().next().is_some();
+        // The core sees to it that a decree knows of the rounds that came to their end.
+        let reaped = self.newest().reaped();
         self.decreed += 1;
+        self.make(self.setup.decrees[usize::from(self.decreed)], reaped);
         match (was_joint, self.newest().next().is_some()) {
             (true, true) => observer.note(Witness::Amended),
             (true, false) => observer.note(Witness::Changed),
@@ -277,7 +294,7 @@ impl World {
     /// Membership has a newer view on disk and hands it to the shards.
     pub(crate) fn adopt(&mut self, at: usize, number: u8, observer: &mut impl Observer) {
         let saves = self.setup.config.rules.saves_views();
-        let view = self.setup.view(number).clone();
+        let view = self.view(number).clone();
         let host = self.hosts[at].make_mut();
         if saves || host.saved.is_none() {
             host.saved = Some(number);
@@ -321,6 +338,16 @@ impl World {
             Fact::Compared { outcome: Compared::Differed(keys), .. } if keys > 0 => {
                 observer.note(Witness::TreesMended);
             }
+            Fact::Reap { view: above, page, floor } => {
+                self.hosts[at].make_mut().wants_reap = Some(Wanted { above, page, floor });
+            }
+            Fact::Judged { fit: false } => observer.note(Witness::Unfit),
+            Fact::Reaped(_) => {
+                observer.note(Witness::Reaped);
+                // Owners drop it one after the other.
+                self.stir();
+            }
+            Fact::Judged { fit: true } | Fact::ReapEnded { .. } => {}
             // Suspicion and asking for a view are actions of their own here.
             Fact::Answered(_) | Fact::Silent(_) | Fact::Newer(_) | Fact::Compared { .. } => {}
         }

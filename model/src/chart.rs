@@ -44,6 +44,7 @@ pub(crate) fn draw(start: &World, actions: &[Action]) -> String {
             | Action::Retry { at, .. }
             | Action::Sync(at)
             | Action::Raise(at)
+            | Action::Reap(at)
             | Action::Fire(at, _)
             | Action::Suspect { node: at, .. }
             | Action::Trust { node: at, .. }

@@ -3,6 +3,7 @@
 use cartwheel_protocol::{
     Ticket,
     key::RecordKey,
+    object::Object,
     record::{Record, Storage, Stored},
 };
 
@@ -113,6 +114,16 @@ impl Disk {
     /// Whether all that is durable can be read.
     pub(crate) fn is_whole(&self) -> bool {
         self.durable.iter().all(|(_, cell)| cell.is_whole())
+    }
+
+    /// The objects that the step that is running replaces, each with what comes in its place.
+    pub(crate) fn would_replace(&self) -> impl Iterator<Item = (Object, Object)> {
+        self.open.iter().filter_map(|(key, cell)| {
+            let before = self.cell_before(key).and_then(Cell::record)?;
+            let after = cell.as_ref().and_then(|cell| cell.record());
+            let after = after.map(|record| record.object.clone()).unwrap_or_default();
+            Some((before.object.clone(), after))
+        })
     }
 
     /// Whether the step that is running mends a damaged record.

@@ -9,7 +9,7 @@ use cartwheel_protocol::{
     version::{Dot, VersionVector},
 };
 
-use crate::{client::Op, property::Property};
+use crate::{client::Op, property::Property, reap::Gone};
 
 /// Facts about the past of a world, in an order that does not depend on how it came about.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -18,6 +18,8 @@ pub(crate) struct Ghost {
     facts: Vec<(Op, Fact)>,
     /// Which entry each dot ever named, sorted by dot.
     dots: Vec<(Dot, u128)>,
+    /// What reap rounds have taken away.
+    pub(crate) gone: Gone,
     /// How many disks and records were lost.
     pub(crate) lost: u8,
     /// Nothing was lost since every owner answered one read.
@@ -117,9 +119,10 @@ impl Ghost {
 
     fn is_gone(&self, object: &Object, id: u128) -> bool {
         let add_id = AddId(id);
-        let covered = |dot: &Dot| object.seen().covers(*dot);
+        let covered = |dot: &Dot| object.seen().covers(*dot) || self.gone.seen.covers(*dot);
         if self.is_cancelled(add_id) {
-            let known = object.cancelled().binary_search(&add_id).is_ok();
+            let known = object.cancelled().binary_search(&add_id).is_ok()
+                || self.gone.cancelled.contains(&add_id);
             return known || self.dots_of(id).any(|dot| covered(&dot));
         }
         let removed = |dot: &Dot| self.facts().any(|(_, fact)| fact.removes.covers(*dot));
@@ -134,9 +137,11 @@ impl Ghost {
         let forgotten = |add_id: &AddId| {
             object.cancelled().len() == bound && object.cancelled().first() > Some(add_id)
         };
-        let cancelled = |add_id: &AddId| object.cancelled().binary_search(add_id).is_ok();
+        let cancelled = |add_id: &AddId| {
+            object.cancelled().binary_search(add_id).is_ok() || self.gone.cancelled.contains(add_id)
+        };
         (!writes || self.accounts_for(object, op.id()))
-            && object.seen().includes(&fact.removes)
+            && object.seen().join(&self.gone.seen).includes(&fact.removes)
             && fact.cancels.iter().all(|add_id| cancelled(add_id) || forgotten(add_id))
     }
 }

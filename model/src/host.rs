@@ -9,7 +9,7 @@ use cartwheel_protocol::{
     view::ViewId,
 };
 
-use crate::disk::Disk;
+use crate::{disk::Disk, reap::Wanted};
 
 /// A node: its process, which a crash loses, and its disk.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -36,6 +36,8 @@ pub struct Host {
     pub(crate) progress: Progress,
     /// The view that a shard of it wants one above, by its number.
     pub(crate) wants_above: Option<u8>,
+    /// What a shard of it wants to begin a reap round with.
+    pub(crate) wants_reap: Option<Wanted>,
     /// The view in which it has told that it holds nothing any more.
     pub(crate) drained: Option<ViewId>,
 }
@@ -54,6 +56,7 @@ impl Host {
             saved: None,
             progress: Progress::default(),
             wants_above: None,
+            wants_reap: None,
             drained: None,
         }
     }
@@ -74,6 +77,7 @@ impl Host {
         self.asked = 0;
         self.view = None;
         self.wants_above = None;
+        self.wants_reap = None;
     }
 
     /// The disk is lost: the node stays out.

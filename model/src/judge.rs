@@ -39,6 +39,7 @@ impl World {
                 | Property::DotNamesOneValue
                 | Property::AddShownOnce
                 | Property::NoResurrectedSibling
+                | Property::ReapedStaysReaped
                 | Property::StrictReadsSeeStrictWrites
                 | Property::LimitsHold
                 | Property::ForeignContextsAreRefused => false,
@@ -103,11 +104,22 @@ impl World {
     }
 
     /// Ends a step of a node: what it wrote becomes one batch and is judged.
-    pub(crate) fn close(&mut self, at: usize, tickets: Vec<Ticket>, observer: &mut impl Observer) {
+    pub(crate) fn close(
+        &mut self,
+        at: usize,
+        tickets: Vec<Ticket>,
+        reaps: bool,
+        observer: &mut impl Observer,
+    ) {
         let host = &self.hosts[at];
         let dropped = host.disk.would_drop_a_hint();
         let forgot = host.disk.would_forget_a_cancel();
         let mended = host.disk.would_mend();
+        if reaps {
+            let replaced: Vec<(Object, Object)> = host.disk.would_replace().collect();
+            let gone = &mut self.ghost.make_mut().gone;
+            replaced.iter().for_each(|(before, after)| gone.add(before, after));
+        }
         let Some(batch) = self.hosts[at].make_mut().disk.close(tickets) else { return };
         if dropped {
             observer.note(Witness::HintDelivered);
@@ -154,6 +166,10 @@ impl World {
             }
             if !self.was_asked_for(entry) {
                 self.ghost.make_mut().violate(Property::NothingFromNowhere);
+            }
+            let gone = &self.ghost.gone;
+            if gone.seen.covers(*dot) || gone.cancelled.contains(&AddId(id)) {
+                self.ghost.make_mut().violate(Property::ReapedStaysReaped);
             }
         }
     }

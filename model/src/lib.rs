@@ -18,6 +18,7 @@
 //!   does, because nothing can be lost and a late acknowledgement is a late message.
 //! * Decrees are not voted on: a plan lists them, and each may come about whenever the core says that it may. A node
 //!   comes to go by a decreed view at any later moment, and starts again with the one that it had ([`change`]).
+//! * A reap round's view is raised like any other; a decree that comes later knows of it, as the core sees to.
 //! * Client k begins after client k − 1, which breaks the symmetry between them.
 
 pub mod action;
@@ -27,6 +28,7 @@ mod chart;
 pub mod cli;
 pub mod client;
 pub mod disk;
+mod enabled;
 pub mod explore;
 mod ghost;
 pub mod hashed;
@@ -37,6 +39,7 @@ pub mod mutants;
 pub mod network;
 pub mod presets;
 pub mod property;
+mod reap;
 pub mod replay;
 mod report;
 pub mod setup;

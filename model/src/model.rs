@@ -106,6 +106,7 @@ impl Model for WorldModel {
             holds::<11>,
             holds::<12>,
             holds::<13>,
+            holds::<14>,
         ];
         let named = Property::ALL.iter().zip(conditions);
         named.map(|(property, holds)| Always::always(property.name(), holds)).collect()

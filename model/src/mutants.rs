@@ -28,6 +28,7 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::LastWriteWins, "siblings", Property::AcknowledgedIsDurable),
     caught(Mutant::TreeMissesAnUpdate, "anti-entropy", Property::OwnersCanMend),
     caught(Mutant::TruncateOldest, "read-write", Property::AcknowledgedIsDurable),
+    caught(Mutant::PruneWhenCovered, "reap-clock", Property::ReapedStaysReaped),
     caught(Mutant::AcceptForeignContext, "foreign", Property::ForeignContextsAreRefused),
     caught(Mutant::ForgetCancelled, "cart-retry", Property::AcknowledgedIsDurable),
     caught(Mutant::CutBeforeDrop, "cart-bound", Property::CancelledStaysCancelled),
@@ -47,6 +48,16 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::DropAfterFirstOwnerAcks, "owes-all", Property::AcknowledgedIsDurable),
     caught(Mutant::RemovedNodeDiscards, "drain", Property::AcknowledgedIsDurable),
     caught(Mutant::RecoordinateOnForward, "forward-change", Property::NoResurrectedSibling),
+    caught(Mutant::ReapWhenAllHoldIt, "reap", Property::ReapedStaysReaped),
+    caught(Mutant::ReapFitWhenAsked, "reap-late-verdict", Property::ReapedStaysReaped),
+    caught(Mutant::ReapKeepsReadsInMemory, "reap-memory", Property::ReapedStaysReaped),
+    caught(Mutant::ReapKeepsWritesInMemory, "reap-memory", Property::ReapedStaysReaped),
+    caught(Mutant::ReapForgetsDraining, "reap-drain", Property::ReapedStaysReaped),
+    caught(Mutant::ReapWithoutFloor, "reap-cart", Property::ReapedStaysReaped),
+    caught(Mutant::ReapTakesOlderObjects, "reap-memory", Property::ReapedStaysReaped),
+    caught(Mutant::VerdictBeforeSync, "reap-crash", Property::ReapedStaysReaped),
+    caught(Mutant::RestartJudges, "reap-restart", Property::ReapedStaysReaped),
+    caught(Mutant::ReapsWhatChanged, "reap-crash", Property::AcknowledgedIsDurable),
     caught(Mutant::CountAcksInOneZone, "zones", Property::AcknowledgedIsDurable),
     caught(Mutant::CrossZoneHintOwesOne, "zone-hint", Property::AcknowledgedIsDurable),
     caught(Mutant::WipedDiskKeepsIdentity, "dead-owner", Property::StrictReadsSeeStrictWrites),
@@ -91,6 +102,8 @@ pub struct Elsewhere {
 
 /// Mutants that no world shows: decrees and gossip are not in it. Seeded clusters of memberships catch them.
 pub const ELSEWHERE: &[Elsewhere] = &[
+    among_members(Mutant::VoterIsFit, "a view forgets a reap round"),
+    among_members(Mutant::DecreeForgetsRound, "a view forgets a reap round"),
     among_members(Mutant::GossipOverwritesNewer, "a node knew more of another before"),
     among_members(Mutant::TwoDecrees, "two views of one number"),
     among_members(Mutant::RaiseForgetsVotes, "two views of one number"),

@@ -3,6 +3,7 @@
 mod changes;
 mod damages;
 mod plans;
+mod reaps;
 
 use crate::{setup::Plan, witness::Witness};
 
@@ -26,7 +27,10 @@ const DAMAGE: &[Witness] =
 
 impl Preset {
     /// All of them.
-    pub const ALL: &'static [Self] = &[
+    pub const ALL: &'static [Self] =
+        &reaps::after::<{ Self::OTHERS.len() + reaps::PRESETS.len() }>(Self::OTHERS);
+
+    const OTHERS: &'static [Self] = &[
         Self {
             name: "owners-crash",
             why: "Two writes at three owners and a crash: what is acknowledged was synced on w disks.",

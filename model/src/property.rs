@@ -20,6 +20,8 @@ pub enum Property {
     CancelledStaysCancelled,
     /// A value that an acknowledged strict put replaced is in no later strict read.
     NoResurrectedSibling,
+    /// What a reap round has made certain is nowhere is in no record that is written afterwards.
+    ReapedStaysReaped,
     /// A strict read accounts for every strict write that was acknowledged before it began.
     StrictReadsSeeStrictWrites,
     /// When quiet, all owners hold the same.
@@ -40,13 +42,14 @@ pub enum Property {
 
 impl Property {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AcknowledgedIsDurable,
         Self::NothingFromNowhere,
         Self::DotNamesOneValue,
         Self::AddShownOnce,
         Self::CancelledStaysCancelled,
         Self::NoResurrectedSibling,
+        Self::ReapedStaysReaped,
         Self::StrictReadsSeeStrictWrites,
         Self::OwnersAreEqualWhenQuiet,
         Self::HintsCanEnd,
@@ -66,6 +69,7 @@ impl Property {
             Self::AddShownOnce => "an add_id is shown once",
             Self::CancelledStaysCancelled => "cancelled stays cancelled",
             Self::NoResurrectedSibling => "no resurrected sibling",
+            Self::ReapedStaysReaped => "reaped stays reaped",
             Self::StrictReadsSeeStrictWrites => "strict reads see strict writes",
             Self::OwnersAreEqualWhenQuiet => "when quiet, owners are equal",
             Self::HintsCanEnd => "hints can end",

@@ -14,7 +14,7 @@ use cartwheel_protocol::{
 
 use crate::{
     change::{Turn, member, musts, views},
-    client::Script,
+    client::{Op, Script},
 };
 
 /// The knobs of a preset. Nodes are counted from zero in the order of the key's preference list: first
@@ -65,6 +65,10 @@ pub struct Plan {
     pub losing: Vec<u8>,
     /// How often the view of one decree may be raised.
     pub raises: u8,
+    /// Who reaps, and not before which task is over.
+    pub reaper: Option<u8>,
+    /// See `reaper`.
+    pub reap_after: Option<Op>,
 }
 
 /// A plan that was worked out: immutable, shared by all worlds of an exploration.
@@ -93,6 +97,8 @@ pub struct Setup {
     pub(crate) suspected: Vec<(u8, u8)>,
     pub(crate) crashing: Vec<u8>,
     pub(crate) losing: Vec<u8>,
+    pub(crate) reaper: Option<u8>,
+    pub(crate) reap_after: Option<Op>,
 }
 
 /// A kind of event that happens a limited number of times.
@@ -124,6 +130,8 @@ pub enum Budget {
     Mend,
     /// A node raises the view.
     Raise,
+    /// An operator has a node reap, or the node goes on with that.
+    Reap,
 }
 
 /// How often each kind of event may still happen.
@@ -132,7 +140,7 @@ pub struct Budgets([u8; Budget::ALL.len()]);
 
 impl Budget {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Crash,
         Self::Wipe,
         Self::Damage,
@@ -146,6 +154,7 @@ impl Budget {
         Self::AntiEntropy,
         Self::Mend,
         Self::Raise,
+        Self::Reap,
     ];
 
     /// Its name in `--set` and in replay files.
@@ -164,6 +173,7 @@ impl Budget {
             Self::AntiEntropy => "anti-entropy",
             Self::Mend => "mend",
             Self::Raise => "raise",
+            Self::Reap => "reap",
         }
     }
 }
@@ -247,6 +257,8 @@ impl Plan {
             crashing: Vec::new(),
             losing: Vec::new(),
             raises: 0,
+            reaper: None,
+            reap_after: None,
         }
     }
 
@@ -320,6 +332,8 @@ impl Setup {
             suspected: plan.suspected.clone(),
             crashing: plan.crashing.clone(),
             losing: plan.losing.clone(),
+            reaper: plan.reaper,
+            reap_after: plan.reap_after,
         }
     }
 

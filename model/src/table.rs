@@ -40,11 +40,7 @@ pub const RULES: &[Rule] = &[
     rule("H2", "hints never expire"),
     rule("H3", "a copy that is not owned is dropped when it owes nobody, never before"),
     rule("F1", "a request is forwarded once, a register put never coordinated twice"),
-    Rule {
-        id: "T1",
-        says: "tombstones go only in a reap round",
-        unbroken: Some("reap rounds are not built: nothing goes"),
-    },
+    rule("T1", "tombstones go only in a reap round"),
     rule("W1", "a node is its disk; a damaged record never answers \"not found\""),
     rule("L0", "layouts are numbered values; what gossip brings never undoes what is newer"),
     rule("L1", "a view is on disk before shards go by it"),

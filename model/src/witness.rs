@@ -74,6 +74,12 @@ pub enum Witness {
     JointRead,
     /// A write was acknowledged in a joint view.
     JointWrite,
+    /// A node was not fit for a reap round.
+    Unfit,
+    /// An owner dropped what a reap round named.
+    Reaped,
+    /// An addition was refused because its id is too old.
+    TooOld,
     /// A former member told that it holds nothing any more.
     Drained,
     /// A node started with its old view after it was removed.
@@ -84,7 +90,7 @@ pub enum Witness {
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -117,6 +123,9 @@ impl Witness {
         Self::Amended,
         Self::JointRead,
         Self::JointWrite,
+        Self::Unfit,
+        Self::Reaped,
+        Self::TooOld,
         Self::Drained,
         Self::RemovedReturns,
         Self::Quiet,
@@ -157,6 +166,9 @@ impl Witness {
             Self::Amended => "a change is amended",
             Self::JointRead => "a joint view serves a strict read",
             Self::JointWrite => "a joint view serves a write",
+            Self::Unfit => "a node is not fit for a reap round",
+            Self::Reaped => "an owner reaps",
+            Self::TooOld => "an addition is too old",
             Self::Drained => "a former member is drained",
             Self::RemovedReturns => "a removed node comes back",
             Self::Quiet => "all is quiet at the end",

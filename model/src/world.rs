@@ -1,8 +1,13 @@
 //! The world: replicas, disks, network, clients and facts as one value that is cheap to copy.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use cartwheel_protocol::{Effect, Input, Message, Ticket, Timer, id::NodeId, rules::Rules};
+use cartwheel_protocol::{
+    Effect, Fact, Input, Message, Ticket, Timer,
+    id::{AddId, NodeId},
+    rules::Rules,
+    view::View,
+};
 
 use crate::{
     action::Action,
@@ -28,6 +33,8 @@ pub struct World {
     pub(crate) decreed: u8,
     /// The views that came about without a decree, by their numbers, ascending.
     pub(crate) raised: Vec<u8>,
+    /// What reap rounds have made of views: those that begin one, and those that came later.
+    pub(crate) made: Hashed<Vec<(u8, Arc<View>)>>,
 }
 
 impl World {
@@ -42,6 +49,7 @@ impl World {
             left: plan.budgets,
             decreed: 0,
             raised: Vec::new(),
+            made: Hashed::new(Vec::new()),
             setup: Hashed::new(setup),
         };
         for at in 0..world.hosts.len() {
@@ -78,112 +86,6 @@ impl World {
 
     pub(crate) fn node(&self, at: u8) -> NodeId {
         self.setup.nodes[usize::from(at)]
-    }
-
-    /// All that may happen next, in a fixed order: clients, messages, disks, timers, opinions, faults.
-    pub fn enabled(&self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        self.list(&mut actions);
-        actions
-    }
-
-    /// Appends what [`World::enabled`] gives.
-    pub fn list(&self, actions: &mut Vec<Action>) {
-        self.list_clients(actions);
-        self.list_messages(actions);
-        for (at, host) in self.hosts.iter().enumerate() {
-            if host.is_up() && !host.disk.tail().is_empty() {
-                actions.push(Action::Sync(at as u8));
-            }
-        }
-        self.list_timers(actions);
-        self.list_opinions(actions);
-        self.list_changes(actions);
-        for at in 0..self.hosts.len() {
-            self.list_faults(at as u8, actions);
-        }
-    }
-
-    fn list_messages(&self, actions: &mut Vec<Action>) {
-        let can_double = self.left(Budget::Duplicate) > 0;
-        for (index, packet) in self.network.packets().iter().enumerate() {
-            if !self.hosts[self.setup.index(packet.to)].is_up() {
-                continue;
-            }
-            actions.push(Action::Deliver(index as u16));
-            if can_double && packet.message.may_be_duplicated() {
-                actions.push(Action::Duplicate(index as u16));
-            }
-        }
-    }
-
-    fn list_timers(&self, actions: &mut Vec<Action>) {
-        for (at, host) in self.hosts.iter().enumerate() {
-            for timer in &host.timers {
-                let may_fire = match timer {
-                    Timer::Fallback(_) => self.left(Budget::Silence) > 0,
-                    Timer::Deadline(_) => self.left(Budget::Deadline) > 0,
-                    Timer::CatchUp => self.left(Budget::CatchUp) > 0,
-                    Timer::Mend => self.left(Budget::Mend) > 0 && host.disk.has_damage(),
-                    Timer::Handoff => self.left(Budget::Handoff) > 0 && self.may_hand_off(at),
-                    Timer::AntiEntropy => self.left(Budget::AntiEntropy) > 0,
-                    Timer::Trees => true,
-                };
-                if may_fire {
-                    actions.push(Action::Fire(at as u8, *timer));
-                }
-            }
-        }
-    }
-
-    /// Owners hold no hints, and there is nothing to hand over on an empty disk, but to be said that it is so.
-    fn may_hand_off(&self, at: usize) -> bool {
-        let host = &self.hosts[at];
-        self.view_of(at).is_some_and(|view| {
-            let reports = !self.setup.turns.is_empty() && !view.is_member(self.setup.nodes[at]);
-            !self.setup.owns_in(at, view) && (!host.disk.is_empty() || reports)
-        })
-    }
-
-    fn list_opinions(&self, actions: &mut Vec<Action>) {
-        for (node, other) in &self.setup.suspicions {
-            let (node, other) = (*node, *other);
-            let host = &self.hosts[usize::from(node)];
-            if host.is_up() && host.does_suspect(other) {
-                actions.push(Action::Trust { node, other });
-            } else if host.is_up() && self.left(Budget::Suspect) > 0 {
-                actions.push(Action::Suspect { node, other });
-            }
-        }
-    }
-
-    fn list_faults(&self, node: u8, actions: &mut Vec<Action>) {
-        let host = &self.hosts[usize::from(node)];
-        let among = |nodes: &[u8]| nodes.is_empty() || nodes.contains(&node);
-        if host.is_up() && self.left(Budget::Crash) > 0 && among(&self.setup.crashing) {
-            actions.push(Action::Crash { node, keep: 0 });
-            let tail = host.disk.tail().iter().enumerate();
-            // Keeping a batch that writes nothing is the same as not keeping it.
-            actions.extend(
-                tail.filter(|(_, batch)| !batch.is_empty())
-                    .map(|(keep, _)| Action::Crash { node, keep: keep as u8 + 1 }),
-            );
-        }
-        let comes_back = !host.out || !self.setup.config.rules.wiped_disk_is_new();
-        if !host.is_up() && comes_back {
-            actions.push(Action::Restart(node));
-        }
-        let may_lose = !host.out && among(&self.setup.losing);
-        if may_lose && self.left(Budget::Wipe) > 0 {
-            actions.push(Action::Wipe(node));
-        }
-        if may_lose && self.left(Budget::Damage) > 0 {
-            for (key, place) in self.setup.keys.iter().enumerate() {
-                if host.disk.durable_cell(place).is_some_and(|cell| cell.record().is_some()) {
-                    actions.push(Action::Damage { node, key: key as u8 });
-                }
-            }
-        }
     }
 
     /// Does one enabled action.
@@ -229,6 +131,11 @@ impl World {
             }
             Action::Decree(_) => self.decree(observer),
             Action::Adopt { node, view } => self.adopt(usize::from(node), view, observer),
+            Action::Reap(at) => {
+                self.spend(Budget::Reap);
+                let bound = Some(AddId(u128::MAX));
+                self.step(usize::from(at), Input::Reap { bound }, observer);
+            }
             Action::Raise(at) => {
                 self.spend(Budget::Raise);
                 self.raise(usize::from(at), observer);
@@ -264,6 +171,7 @@ impl World {
             // It is set until the trees are whole, and no longer.
             Timer::Trees => {}
             Timer::Mend => self.spend(Budget::Mend),
+            Timer::Reap => self.spend(Budget::Reap),
         }
         assert!(self.hosts[at].make_mut().timers.remove(&timer), "{timer} is not set");
         self.step(at, Input::Timeout(timer), observer);
@@ -276,7 +184,7 @@ impl World {
         host.out = false;
         host.start(id, &config);
         if let Some(saved) = host.saved {
-            let view = self.setup.view(saved).clone();
+            let view = self.view(saved).clone();
             if !self.newest().is_member(id) {
                 observer.note(Witness::RemovedReturns);
             }
@@ -363,6 +271,8 @@ impl World {
         let Some(replica) = &mut host.replica else { return };
         replica.step(&mut host.disk, input, &mut effects);
         let mut tickets: Vec<Ticket> = Vec::new();
+        let is_reap = |effect: &Effect| matches!(effect, Effect::Report(Fact::Reaped(_)));
+        let reaps = effects.iter().any(is_reap);
         for effect in effects {
             observer.effect(id, &effect);
             match effect {
@@ -378,7 +288,7 @@ impl World {
                 Effect::Report(fact) => self.report(at, fact, observer),
             }
         }
-        self.close(at, tickets, observer);
+        self.close(at, tickets, reaps, observer);
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
@@ -441,7 +351,8 @@ impl World {
     /// no request open.
     pub(crate) fn is_at_rest(&self) -> bool {
         let is_background = |timer: &Timer| {
-            matches!(timer, Timer::Handoff | Timer::Trees | Timer::AntiEntropy | Timer::Mend)
+            use Timer::{AntiEntropy, Handoff, Mend, Reap, Trees};
+            matches!(timer, Handoff | Trees | AntiEntropy | Mend | Reap)
         };
         let only_background = |host: &Host| host.timers.iter().all(is_background);
         let rests = |host: &Host| {
@@ -475,7 +386,7 @@ impl fmt::Display for World {
                 batch.removals().try_for_each(|key| write!(f, " {key} dropped"))?;
             }
             if let Some(view) = host.view.filter(|_| !self.setup.turns.is_empty()) {
-                write!(f, " in {}", self.setup.view(view).id())?;
+                write!(f, " in {}", self.view(view).id())?;
             }
             host.timers.iter().try_for_each(|timer| write!(f, " [{timer}]"))?;
             for other in (0..self.hosts.len() as u8).filter(|other| host.does_suspect(*other)) {

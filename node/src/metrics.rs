@@ -146,6 +146,7 @@ impl Outcome {
                 | Refusal::TooManyCancels { .. }
                 | Refusal::TooManySiblings(_)
                 | Refusal::ForeignContext
+                | Refusal::TooOld(_)
                 | Refusal::Quorum { .. }
                 | Refusal::StrictQuorum { .. }
                 | Refusal::TooFewZones { .. } => Self::Invalid,

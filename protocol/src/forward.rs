@@ -94,6 +94,11 @@ impl Forwards {
                 }
                 Some(TakenBack { id, client, request })
             }
+            // So it may be here: before the floor rose it was in order.
+            Response::Refused(Refusal::TooOld(_)) => {
+                client.unsure(need).reply(env, &key, response);
+                None
+            }
             Response::Found { .. }
             | Response::Held { .. }
             | Response::Written { .. }

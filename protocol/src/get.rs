@@ -69,6 +69,11 @@ impl Get {
         self.answers.clear();
     }
 
+    /// All answers are forgotten: the same nodes are asked again.
+    pub(crate) fn forget(&mut self) {
+        self.answers.clear();
+    }
+
     /// Whether only owners count.
     pub(crate) fn is_strict(&self) -> bool {
         self.strict

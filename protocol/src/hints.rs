@@ -76,6 +76,19 @@ pub(crate) fn absorb<S: Storage>(
     Absorbed::Held { changed }
 }
 
+/// A reader saw that this copy lacks something.
+pub(crate) fn repaired<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, object: &Object) {
+    if !env.keeps(Mutant::RepairOverwrites) {
+        let record = Record { object: object.clone(), ..Record::default() };
+        let before = match env.storage.read(key) {
+            Stored::Found(before) => before.object,
+            Stored::Absent | Stored::Damaged => Object::new(),
+        };
+        return env.write(key, &before, Some(record));
+    }
+    absorb(env, key, object, None);
+}
+
 /// What a record owes after something was taken in: nobody at an owner. Elsewhere, beside what it owed before,
 /// the owner whose slot was addressed, or all owners if none was or if it was this node's own.
 pub(crate) fn owed_after<S: Storage>(

@@ -123,6 +123,13 @@
 //! its mark, and is mended from other owners once the view has been raised: the same layouts under a new number, which
 //! whoever answers must have come to (W1). Nothing in the paper corresponds to it.
 //!
+//! # What is spent
+//!
+//! A deleted value leaves its version vector behind, a cancelled addition its id, and every run of a node that ever coordinated a key
+//! an entry in its clock. They hide what may still be somewhere: in a hint, in a message, in the memory of a read. So they are kept,
+//! until a *reap round* has made certain that it is nowhere: every node, as it comes to a raised view, forgets what it holds
+//! in memory, says whether it stores exactly the tombstone or nothing, and takes nothing that was sent in an older view (T1).
+//!
 //! # Forwarding
 //!
 //! A node that owns no copy passes the request on to an owner, once. A cart operation may be carried out anywhere any
@@ -155,7 +162,7 @@
 //!
 //! # Caveats: where this departs from the paper
 //!
-//! * §4.4: clocks are truncated to ten entries there. Dropping an entry loses or resurrects data, so nothing is pruned.
+//! * §4.4: clocks are truncated to ten entries there. Dropping an entry loses or resurrects data, so they are pruned in reap rounds only.
 //! * §4.5: the coordinator is "typically the first among the top N nodes". Here any owner may coordinate.
 //! * §4.6: an acknowledged hint is deleted there. Here only if the acknowledgement is of exactly what is held.
 //! * §4.8.3: failure detection is local opinion, as there; here it never bears on safety, only on the choice of fallbacks.
@@ -176,6 +183,7 @@ pub mod object;
 pub mod record;
 
 pub mod layout;
+pub mod reap_page;
 pub mod view;
 
 pub mod limits;
@@ -184,6 +192,7 @@ pub mod request;
 mod step;
 
 mod accepting;
+mod admitting;
 mod anti_entropy;
 mod catch_up;
 mod coordinate;
@@ -194,6 +203,7 @@ mod hints;
 mod mending;
 mod paging;
 mod put;
+mod reaping;
 mod replica;
 mod requests;
 mod trees;

@@ -5,9 +5,10 @@ use core::fmt;
 
 use crate::{
     anti_entropy::Differing,
-    id::{NodeId, RequestId},
+    id::{AddId, Incarnation, NodeId, RequestId},
     key::{Key, Partition},
     object::{Digest, Object},
+    reap_page::Reapable,
     request::{Request, Response},
     trees::{Branch, Sum},
     view::ViewId,
@@ -75,6 +76,14 @@ pub(crate) enum Body {
     Mend { key: Key },
     /// This.
     MendOk { key: Key, answer: Answer },
+    /// Are you fit for the reap round that began with this view?
+    Judge,
+    /// I was, or was not, when I came to it; and this is my run.
+    JudgeOk { fit: bool, incarnation: Incarnation },
+    /// All were: drop this, if it is still what you hold. Nobody waits for an answer.
+    Reap { floor: Option<AddId>, items: Arc<[Reapable]> },
+    /// You sent me an object in a view below a reap round that I have come to: come to it too, and send again.
+    Outdated,
 }
 
 /// What hangs on a message: a driver that must choose gives it its turn by that, and may keep what asks for a page.
@@ -119,6 +128,10 @@ impl Body {
             | Self::CompareOk { .. }
             | Self::Keys { .. }
             | Self::KeysOk { .. }
+            | Self::Judge
+            | Self::JudgeOk { .. }
+            | Self::Reap { .. }
+            | Self::Outdated
             | Self::ForwardOk { .. } => None,
         }
     }
@@ -135,6 +148,8 @@ impl Body {
             | Self::CompareOk { .. }
             | Self::KeysOk { .. }
             | Self::MendOk { .. }
+            | Self::JudgeOk { .. }
+            | Self::Outdated
             | Self::ForwardOk { .. } => true,
             Self::Put { .. }
             | Self::Get { .. }
@@ -144,7 +159,37 @@ impl Body {
             | Self::Compare { .. }
             | Self::Keys { .. }
             | Self::Mend { .. }
+            | Self::Reap { .. }
             | Self::Forward { .. } => false,
+            // Who is no member any more is asked, too.
+            Self::Judge => true,
+        }
+    }
+
+    /// Whether it brings an object that the receiver may merge.
+    pub(crate) fn brings_object(&self) -> bool {
+        match self {
+            Self::Put { .. }
+            | Self::GetOk { .. }
+            | Self::Repair { .. }
+            | Self::Handoff { .. }
+            | Self::SyncPage { .. }
+            | Self::KeysOk { .. }
+            | Self::MendOk { .. } => true,
+            Self::PutOk { .. }
+            | Self::Get { .. }
+            | Self::HandoffOk { .. }
+            | Self::Sync { .. }
+            | Self::Compare { .. }
+            | Self::CompareOk { .. }
+            | Self::Keys { .. }
+            | Self::Mend { .. }
+            | Self::Forward { .. }
+            | Self::ForwardOk { .. }
+            | Self::Judge
+            | Self::JudgeOk { .. }
+            | Self::Reap { .. }
+            | Self::Outdated => false,
         }
     }
 }
@@ -178,7 +223,11 @@ impl Message {
             | Body::CompareOk { .. }
             | Body::KeysOk { .. }
             | Body::Mend { .. }
-            | Body::MendOk { .. } => Haste::Background,
+            | Body::MendOk { .. }
+            | Body::Judge
+            | Body::JudgeOk { .. }
+            | Body::Reap { .. }
+            | Body::Outdated => Haste::Background,
         }
     }
 
@@ -201,6 +250,10 @@ impl Message {
             | Body::KeysOk { .. }
             | Body::Mend { .. }
             | Body::MendOk { .. }
+            | Body::Judge
+            | Body::JudgeOk { .. }
+            | Body::Reap { .. }
+            | Body::Outdated
             | Body::ForwardOk { .. } => true,
         }
     }
@@ -269,8 +322,26 @@ impl fmt::Display for Message {
             Body::ForwardOk { request, response } => write!(f, "ForwardOk {request} {response}"),
             Body::Mend { key } => write!(f, "Mend {key}"),
             Body::MendOk { key, answer } => write!(f, "MendOk {key} {answer}"),
+            Body::Judge => write!(f, "Judge {}", self.partition),
+            Body::JudgeOk { fit, incarnation } => {
+                let not = if *fit { "" } else { "not " };
+                write!(f, "JudgeOk {} {not}fit {incarnation}", self.partition)
+            }
+            Body::Reap { floor, items } => write_items(f, self.partition, items, *floor),
+            Body::Outdated => f.write_str("Outdated"),
         }
     }
+}
+
+fn write_items(
+    f: &mut fmt::Formatter<'_>,
+    partition: Partition,
+    items: &[Reapable],
+    floor: Option<AddId>,
+) -> fmt::Result {
+    write!(f, "Reap {partition}")?;
+    items.iter().try_for_each(|item| write!(f, " {item}"))?;
+    floor.iter().try_for_each(|floor| write!(f, " up to {floor}"))
 }
 
 impl fmt::Display for Answer {

@@ -15,7 +15,7 @@ use crate::{
     id::{AddId, PutId},
     key::Key,
     rules::{Mutant, Rules},
-    version::{Dot, VersionVector},
+    version::{Actor, Dot, VersionVector},
 };
 
 /// What all copies of a key hold and exchange. Immutable; cloning shares.
@@ -268,15 +268,30 @@ impl Object {
     /// actors goes: the oldest where runs are numbered, any where their numbers are random.
     #[must_use]
     pub(crate) fn truncated(self, limit: usize) -> Self {
-        let is_live = |seen: &Dot| self.entries.iter().any(|(dot, _)| dot.actor == seen.actor);
         let mut excess = self.seen.len().saturating_sub(limit);
         let kept = self.seen.dots().iter().copied().filter(|dot| {
-            let drops = excess > 0 && !is_live(dot);
+            let drops = excess > 0 && !self.is_live(dot.actor);
             excess -= usize::from(drops);
             !drops
         });
         let seen = VersionVector::from_dots(kept);
         Self { seen, ..self }
+    }
+
+    /// Whether an entry that the actor made is live.
+    pub(crate) fn is_live(&self, actor: Actor) -> bool {
+        self.entries.iter().any(|(dot, _)| dot.actor == actor)
+    }
+
+    /// The object without what a reap round takes away: the cancelled add_ids at or below the floor, and those of the
+    /// actors of which nothing is live.
+    #[must_use]
+    pub(crate) fn reaped(&self, floor: Option<AddId>, actors: &[Actor]) -> Self {
+        let goes = |dot: &Dot| actors.contains(&dot.actor) && !self.is_live(dot.actor);
+        let seen = self.seen.dots().iter().copied().filter(|dot| !goes(dot));
+        let cancelled = self.cancelled.iter().copied().filter(|add_id| Some(*add_id) > floor);
+        let (seen, cancelled) = (VersionVector::from_dots(seen), cancelled.collect());
+        Self { seen, entries: self.entries.clone(), cancelled }
     }
 
     /// The object reduced to the one entry of `dot`: what the mutant of V3 replicates.

@@ -111,6 +111,12 @@ impl Put {
         self.open_slots().chain(added.filter(|node| !self.next_held.contains(node)).copied())
     }
 
+    /// Who was asked to stand in for an owner whose slot is open, beside that owner.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+        let open = self.slots.iter().filter(|slot| !self.is_filled(slot.owner));
+        open.flat_map(|slot| slot.fallbacks.iter().map(|fallback| (slot.owner, *fallback)))
+    }
+
     /// Whether only owners count.
     pub(crate) fn is_strict(&self) -> bool {
         self.strict

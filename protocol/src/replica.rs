@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
-    accepting,
+    accepting, admitting,
     anti_entropy::{self, AntiEntropy},
     bucket::Spread,
     catch_up::{self, CatchUp, Page},
@@ -11,13 +11,13 @@ use crate::{
     env::{Env, Shard},
     forward::{Forwards, TakenBack},
     hints::{self, Absorbed, Handoff},
-    id::{Incarnation, NodeId, RequestId},
-    key::{Key, Partition, RecordKey},
+    id::{AddId, Incarnation, NodeId, RequestId},
+    key::{Partition, RecordKey},
     limits,
     mending::{self, Mending},
     message::{Body, Message},
-    object::Object,
-    record::{Record, Storage, Stored},
+    reaping::{self, Reaping},
+    record::Storage,
     request::{Refusal, Request, Response},
     requests::{Requests, answer},
     rules::Mutant,
@@ -45,6 +45,7 @@ pub struct Replica {
     trees: Trees,
     anti_entropy: AntiEntropy,
     mending: Mending,
+    reaping: Reaping,
     shard: Shard,
 }
 
@@ -66,6 +67,7 @@ impl Replica {
             trees: Trees::default(),
             anti_entropy: AntiEntropy::default(),
             mending: Mending::default(),
+            reaping: Reaping::default(),
             shard: Shard { index: 0, count: 1 },
         }
     }
@@ -89,6 +91,7 @@ impl Replica {
             Input::Timeout(timer) => self.timeout(storage, timer, effects),
             Input::Synced(ticket) => self.synced(storage, ticket, effects),
             Input::Space { short } => self.short = short,
+            Input::Reap { bound } => self.reap(storage, bound, effects),
         }
     }
 
@@ -105,6 +108,11 @@ impl Replica {
     /// Whether the shard, since it started, has not yet looked for damage at all that it stores.
     pub fn is_looking_for_damage(&self) -> bool {
         self.mending.is_looking()
+    }
+
+    /// The partition at which a run of reaping is, if there is one.
+    pub fn reaps_at(&self) -> Option<Partition> {
+        self.reaping.is_at()
     }
 
     /// How many partitions this shard still has to catch up with before the change under way may finish.
@@ -139,6 +147,11 @@ impl Replica {
         let before = self.view.replace(view);
         if let Some((mut env, parts)) = self.parts(storage, effects) {
             env.effects.push(Effect::Report(Fact::Adopted(env.view.id())));
+            parts.reaping.adopt(&mut env, before.is_none());
+            let fence = before.as_ref().and_then(|view| view.reaped().fence);
+            if env.view.reaped().fence > fence {
+                parts.requests.forget(&mut env);
+            }
             Trees::adopt(&mut env);
             parts.anti_entropy.adopt(&mut env);
             parts.requests.adopt(&mut env);
@@ -199,6 +212,12 @@ impl Replica {
         }
     }
 
+    fn reap(&mut self, storage: &mut impl Storage, bound: Option<AddId>, effects: &mut Effects) {
+        if let Some((mut env, parts)) = self.parts(storage, effects) {
+            parts.reaping.start(&mut env, bound);
+        }
+    }
+
     fn message(
         &mut self,
         storage: &mut impl Storage,
@@ -224,6 +243,7 @@ impl Replica {
             Timer::Trees => Trees::page(&mut env),
             Timer::AntiEntropy => parts.anti_entropy.fire(&mut env),
             Timer::Mend => mending::go_on(&mut env),
+            Timer::Reap => parts.reaping.go_on(&mut env),
             Timer::Deadline(id) => {
                 parts.requests.deadline(&mut env, id);
                 parts.forwards.deadline(&mut env, id);
@@ -244,6 +264,11 @@ impl Replica {
             Ticket::LossAccepted(id) => {
                 if let Some((mut env, _)) = self.parts(storage, effects) {
                     accepting::synced(&mut env, id);
+                }
+            }
+            Ticket::Judged(view) => {
+                if let Some((mut env, parts)) = self.parts(storage, effects) {
+                    parts.reaping.judged(&mut env, view);
                 }
             }
             Ticket::Merged { partition, n, source, view } => {
@@ -285,6 +310,7 @@ impl Replica {
             handoff: &mut self.handoff,
             catch_up: &mut self.catch_up,
             anti_entropy: &mut self.anti_entropy,
+            reaping: &mut self.reaping,
         };
         Some((env, parts))
     }
@@ -298,6 +324,7 @@ struct Parts<'a> {
     handoff: &'a mut Handoff,
     catch_up: &'a mut CatchUp,
     anti_entropy: &'a mut AntiEntropy,
+    reaping: &'a mut Reaping,
 }
 
 impl Parts<'_> {
@@ -326,6 +353,12 @@ impl Parts<'_> {
             Ok(need) => need,
             Err(refusal) => return refuse(env, refusal),
         };
+        if let Some(floor) = env.view.reaped().floor
+            && request.operation.added().is_some_and(|add_id| add_id <= floor)
+            && env.keeps(Mutant::ReapWithoutFloor)
+        {
+            return refuse(env, Refusal::TooOld(floor));
+        }
         let is_member = env.view.is_member(env.me);
         let is_local = request.operation.is_local();
         if !is_member && env.view.lists(env.me) && !is_local {
@@ -382,7 +415,7 @@ impl Parts<'_> {
 
     fn message<S: Storage>(&mut self, env: &mut Env<'_, S>, from: NodeId, message: Message) {
         let Message { view, partition, body } = message;
-        if !admits(env, from, partition, &body) {
+        if !admitting::admits(env, (from, view), partition, &body) {
             return;
         }
         let placed = |key| RecordKey { partition, key };
@@ -403,7 +436,7 @@ impl Parts<'_> {
             Body::GetOk { request, answer } => {
                 self.requests.get_ok(env, from, request, answer, view);
             }
-            Body::Repair { key, object } => repaired(env, &placed(key), &object),
+            Body::Repair { key, object } => hints::repaired(env, &placed(key), &object),
             Body::Handoff { key, object, digest } => {
                 hints::receive(env, from, placed(key), &object, digest);
             }
@@ -434,48 +467,16 @@ impl Parts<'_> {
             Body::MendOk { key, answer } => {
                 mending::merge(env, (from, view), &placed(key), answer);
             }
+            Body::Judge => self.reaping.asked(env, (from, view), partition),
+            Body::JudgeOk { fit, incarnation } => {
+                self.reaping.heard(env, (from, view), fit, incarnation);
+            }
+            Body::Reap { floor, items } => reaping::reap(env, partition, floor, &items),
+            Body::Outdated => {} // That the sender goes by a newer view is reported already.
             Body::ForwardOk { request, response } => {
                 let back = self.forwards.answered(env, from, request, response);
                 self.take_back(env, back);
             }
         }
     }
-}
-
-/// Whether a message is to be handled at all in this view.
-fn admits<S: Storage>(
-    env: &mut Env<'_, S>,
-    from: NodeId,
-    partition: Partition,
-    body: &Body,
-) -> bool {
-    let misplaced = |key: &Key| env.view.partitions().of(key) != partition;
-    let is_wrong = |key: &Key| key.name.len() > limits::MAX_KEY || misplaced(key);
-    if partition.0 >= env.view.partitions().count() || body.key().is_some_and(is_wrong) {
-        // A peer's fault. Taken in here, the record would stand where no reader looks for it.
-        return false;
-    }
-    if !env.view.is_member(env.me) && !body.is_answer() {
-        // It counts nowhere any more, or not yet. Who forwards to it is told, and goes elsewhere.
-        if let Body::Forward { request, .. } = body {
-            let response = Response::Refused(Refusal::NotReady);
-            env.send(from, partition, Body::ForwardOk { request: *request, response });
-        }
-        return false;
-    }
-    // No member yet, or one whose disk was given up: what it holds is refused.
-    env.view.lists(from) || matches!(body, Body::Forward { .. } | Body::ForwardOk { .. })
-}
-
-/// A reader saw that this copy lacks something.
-fn repaired<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, object: &Object) {
-    if !env.keeps(Mutant::RepairOverwrites) {
-        let record = Record { object: object.clone(), ..Record::default() };
-        let before = match env.storage.read(key) {
-            Stored::Found(before) => before.object,
-            Stored::Absent | Stored::Damaged => Object::new(),
-        };
-        return env.write(key, &before, Some(record));
-    }
-    hints::absorb(env, key, object, None);
 }

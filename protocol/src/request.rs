@@ -166,6 +166,9 @@ pub enum Refusal {
         /// How many other owners there are.
         owners: u8,
     },
+    /// The addition's id is this one or older: what cancelled such additions may have been reaped, so that it would not be
+    /// known whether this is a late copy of one (T1). Make it under a new id.
+    TooOld(AddId),
     /// Too few answered in time. A write may still take effect: its outcome is not known.
     Unavailable {
         /// How many answered or hold it.
@@ -200,6 +203,18 @@ impl Operation {
         match self {
             Self::GetLocal | Self::AcceptLoss => true,
             Self::Get | Self::Put { .. } | Self::Delete { .. } | Self::Change { .. } => false,
+        }
+    }
+
+    /// The id of the addition that it makes.
+    pub(crate) fn added(&self) -> Option<AddId> {
+        match self {
+            Self::Get
+            | Self::GetLocal
+            | Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::AcceptLoss => None,
+            Self::Change { add, .. } => add.as_ref().map(|added| added.add_id),
         }
     }
 
@@ -328,6 +343,10 @@ impl fmt::Display for Refusal {
             ),
             Self::DiskFull => f.write_str(
                 "this node's disk is short of space: nothing was started; make room, or ask another node",
+            ),
+            Self::TooOld(floor) => write!(
+                f,
+                "the add_id is too old: {floor} and all before it may have been reaped; make the addition anew"
             ),
             Self::Unavailable { have, need } => {
                 write!(f, "unavailable: {have} of {need} answered in time; the outcome is unknown")

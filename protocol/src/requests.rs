@@ -27,6 +27,8 @@ use crate::{
     waiter::Client,
 };
 
+mod forget;
+
 /// What this node coordinates.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Requests {
@@ -384,10 +386,14 @@ fn send_to_missing<S: Storage>(env: &mut Env<'_, S>, id: RequestId, put: &Put) {
 fn ask_silent_owners<S: Storage>(env: &mut Env<'_, S>, id: RequestId, get: &Get) -> Vec<NodeId> {
     let silent: Vec<NodeId> = get.silent_owners().filter(|owner| *owner != env.me).collect();
     for owner in &silent {
-        let body = Body::Get { request: id, key: get.key.key.clone() };
-        env.send(*owner, get.key.partition, body);
+        ask_to_read(env, *owner, id, get);
     }
     silent
+}
+
+fn ask_to_read<S: Storage>(env: &mut Env<'_, S>, node: NodeId, id: RequestId, get: &Get) {
+    let body = Body::Get { request: id, key: get.key.key.clone() };
+    env.send(node, get.key.partition, body);
 }
 
 fn send_put<S: Storage>(
@@ -454,8 +460,7 @@ fn ask_fallback_to_read<S: Storage>(
     if node == env.me {
         get.hear(node, answer(env, &get.key), env.view.id(), env.config.rules);
     } else {
-        let body = Body::Get { request: id, key: get.key.key.clone() };
-        env.send(node, get.key.partition, body);
+        ask_to_read(env, node, id, get);
     }
     true
 }

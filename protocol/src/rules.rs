@@ -55,6 +55,8 @@ mutants! {
     TreeMissesAnUpdate = "tree-misses-an-update" of "V5",
     /// Clock entries beyond a number are dropped, the oldest first, as in the paper.
     TruncateOldest = "truncate-oldest" of "V6",
+    /// Entries of clocks are pruned without a reap round where all owners cover them.
+    PruneWhenCovered = "prune-when-covered" of "V6",
     /// A context of another cluster, bucket or key is taken.
     AcceptForeignContext = "accept-foreign-context" of "V7",
     /// A cancellation removes what is there and is not remembered.
@@ -91,6 +93,30 @@ mutants! {
     RemovedNodeDiscards = "removed-node-discards" of "H3",
     /// A forwarded register put is coordinated again by the forwarder after a silence.
     RecoordinateOnForward = "recoordinate-on-forward" of "F1",
+    /// A reap round asks the owners alone.
+    ReapWhenAllHoldIt = "reap-when-all-hold-it" of "T1",
+    /// A node judges when it is asked, and not when it comes to the view of a reap round.
+    ReapFitWhenAsked = "reap-fit-when-asked" of "T1",
+    /// Reads go on with what was answered before a reap round.
+    ReapKeepsReadsInMemory = "reap-keeps-reads-in-memory" of "T1",
+    /// Writes go on sending what they began with before a reap round.
+    ReapKeepsWritesInMemory = "reap-keeps-writes-in-memory" of "T1",
+    /// A reap round does not ask who drains.
+    ReapForgetsDraining = "reap-forgets-draining" of "T1",
+    /// Additions are taken however old their ids are.
+    ReapWithoutFloor = "reap-without-floor" of "T1",
+    /// Objects are taken that were sent before a reap round.
+    ReapTakesOlderObjects = "reap-takes-older-objects" of "T1",
+    /// A verdict leaves before what was judged is on disk.
+    VerdictBeforeSync = "verdict-before-sync" of "T1",
+    /// A node judges again when it starts in the view of a reap round.
+    RestartJudges = "restart-judges" of "T1",
+    /// A node that has voted on the next decree takes part in a reap round.
+    VoterIsFit = "voter-is-fit" of "T1",
+    /// An acceptor votes for a decree that does not know of a reap round.
+    DecreeForgetsRound = "decree-forgets-round" of "T1",
+    /// An owner drops what a round named, whatever it holds by then.
+    ReapsWhatChanged = "reaps-what-changed" of "T1",
     /// Two answers from nodes of one zone count for a bucket spread over zones.
     CountAcksInOneZone = "count-acks-in-one-zone" of "Q3",
     /// A hint of another zone owes one owner, whose answer leaves both copies in one zone.

@@ -4,9 +4,11 @@ use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 
 use crate::{
-    id::{ClusterId, NodeId, RequestId},
-    key::Partition,
+    id::{AddId, ClusterId, NodeId, RequestId},
+    key::{Key, Partition},
     message::Message,
+    object::Object,
+    reap_page::ReapPage,
     request::{Request, Response},
     rules::Rules,
     view::{View, ViewId},
@@ -47,6 +49,13 @@ pub enum Input {
     Space {
         /// Whether clients' writes are to be refused.
         short: bool,
+    },
+    /// Reap what may go of the partitions of which this node is the first owner (T1). Nothing happens while the shard is at
+    /// it already; [`Fact::ReapEnded`] tells the end.
+    Reap {
+        /// Cancelled add_ids up to this one may go; without it none. Additions that are made under such an id from
+        /// then on are refused, so it is to be older than any that a client may still send.
+        bound: Option<AddId>,
     },
 }
 
@@ -108,6 +117,8 @@ pub enum Ticket {
     Drained(ViewId),
     /// The mark of a damaged record is gone, as this request asked.
     LossAccepted(RequestId),
+    /// In this view, with which this node began a reap round, it is fit itself (T1).
+    Judged(ViewId),
     /// An acknowledgement that may leave now.
     Acknowledge {
         /// Who waits for it.
@@ -134,10 +145,12 @@ pub enum Timer {
     AntiEntropy,
     /// Time to look for damaged records, and to ask about those that are known.
     Mend,
+    /// Time to go on with a run of reaping, or somebody has been silent.
+    Reap,
 }
 
-/// What a replica learned about a peer from its own requests.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// What a replica tells its node.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Fact {
     /// A suspected peer has answered.
     Answered(NodeId),
@@ -153,6 +166,31 @@ pub enum Fact {
     Drained(ViewId),
     /// In this view, or before it, the shard has found damage that is mended in a newer one only (W1).
     Damaged(ViewId),
+    /// In this view the shard wants to begin a reap round (T1).
+    Reap {
+        /// The view, which is to be raised.
+        view: ViewId,
+        /// What the round is to name.
+        page: Arc<ReapPage>,
+        /// The newest cancelled add_id among it.
+        floor: Option<AddId>,
+    },
+    /// The shard has judged in a reap round. It is for those who watch, like all that follows.
+    Judged {
+        /// Whether it was fit.
+        fit: bool,
+    },
+    /// A round has freed this here.
+    Reaped(Freed),
+    /// The run of reaping that the shard was asked for is over.
+    ReapEnded {
+        /// Why.
+        end: ReapEnd,
+        /// How many rounds have come to their end.
+        rounds: u32,
+        /// How many pages came to nothing: a node was not fit, or silent, or the view changed, again and again.
+        given_up: u32,
+    },
     /// An exchange of trees has ended. It is for those who watch: Membership does not need it.
     Compared {
         /// The partition.
@@ -175,6 +213,43 @@ pub enum Compared {
     Differed(u32),
     /// Nothing can be said: the partner is suspected, silent, or has no whole tree.
     Missed,
+}
+
+/// Why a run of reaping is over.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ReapEnd {
+    /// All partitions were looked at.
+    Done,
+    /// This node is away. It cannot say that it holds nothing which would come back.
+    Away(NodeId),
+    /// A change of the layout is under way.
+    Changing,
+    /// The view was not raised: the node is no member any more, or has voted on a change.
+    NotRaised,
+}
+
+/// What reaping has freed at one owner.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Freed {
+    /// Records that are gone whole.
+    pub records: u64,
+    /// Cancelled add_ids, those of the records included.
+    pub cancelled: u64,
+    /// Entries of version vectors, those of the records included.
+    pub clock_entries: u64,
+    /// About how many bytes that were, encoded.
+    pub bytes: u64,
+}
+
+impl Freed {
+    pub(crate) fn add(&mut self, key: &Key, before: &Object, after: Option<&Object>) {
+        let count = |of: fn(&Object) -> usize| (of(before) - after.map_or(0, of)) as u64;
+        self.records += u64::from(after.is_none());
+        self.cancelled += count(|object| object.cancelled().len());
+        self.clock_entries += count(|object| object.seen().len());
+        let name = if after.is_none() { key.name.len() } else { 0 };
+        self.bytes += name as u64 + count(Object::size_hint);
+    }
 }
 
 /// What varies between replicas and does not change while one runs.
@@ -223,6 +298,8 @@ pub struct Config {
     pub mend_parallel: usize,
     /// After how many milliseconds the next are, or the same again.
     pub mend_retry_ms: u32,
+    /// After how many milliseconds a view is asked for again with which a reap round is to begin, and so are verdicts.
+    pub reap_retry_ms: u32,
     /// How many requests may wait for their reply at once; more are refused.
     pub max_pending: usize,
     /// How many requests may go on after their reply, until all owners have answered or their time is over
@@ -256,6 +333,7 @@ impl Config {
             tree_rescan_every_ms: 60_000,
             mend_parallel: 64,
             mend_retry_ms: 500,
+            reap_retry_ms: 500,
             max_pending: 4_096,
             max_replied: 4_096,
             rules: Rules::sound(),
@@ -278,6 +356,8 @@ impl fmt::Display for Input {
             Self::Suspect { node, suspected: false } => write!(f, "trust {node}"),
             Self::Space { short: true } => f.write_str("space short"),
             Self::Space { short: false } => f.write_str("space free"),
+            Self::Reap { bound: Some(bound) } => write!(f, "reap up to {bound}"),
+            Self::Reap { bound: None } => f.write_str("reap"),
         }
     }
 }
@@ -306,6 +386,7 @@ impl fmt::Display for Ticket {
             }
             Self::Drained(view) => write!(f, "drained in {view}"),
             Self::LossAccepted(request) => write!(f, "loss accepted {request}"),
+            Self::Judged(view) => write!(f, "judged in {view}"),
             Self::Acknowledge { to, message } => write!(f, "→ {to} {message}"),
         }
     }
@@ -321,6 +402,7 @@ impl fmt::Display for Timer {
             Self::Trees => f.write_str("trees"),
             Self::AntiEntropy => f.write_str("anti-entropy"),
             Self::Mend => f.write_str("mend"),
+            Self::Reap => f.write_str("reap"),
         }
     }
 }
@@ -335,6 +417,15 @@ impl fmt::Display for Fact {
             Self::CaughtUp(view) => write!(f, "caught up in {view}"),
             Self::Drained(view) => write!(f, "drained in {view}"),
             Self::Damaged(view) => write!(f, "damage found in {view}"),
+            Self::Reap { view, page, floor: None } => write!(f, "reap {page} above {view}"),
+            Self::Reap { view, page, floor: Some(floor) } => {
+                write!(f, "reap {page} above {view}, up to {floor}")
+            }
+            Self::Judged { fit } => write!(f, "{}fit", if *fit { "" } else { "not " }),
+            Self::Reaped(freed) => write!(f, "reaped {freed}"),
+            Self::ReapEnded { end, rounds, given_up } => {
+                write!(f, "reaping ended: {end}, {rounds} rounds, {given_up} pages given up")
+            }
             Self::Compared { partition, n, with, outcome } => {
                 write!(f, "{partition} n={n} compared with {with}: ")?;
                 match outcome {
@@ -344,5 +435,24 @@ impl fmt::Display for Fact {
                 }
             }
         }
+    }
+}
+
+impl fmt::Display for ReapEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Away(node) => write!(f, "{node} is away"),
+            Self::Changing => f.write_str("a change is under way"),
+            Self::NotRaised => f.write_str("the view was not raised"),
+        }
+    }
+}
+
+impl fmt::Display for Freed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, cancelled, clock_entries, bytes } = self;
+        write!(f, "{records} records, {cancelled} cancelled ids, {clock_entries} clock entries, ")?;
+        write!(f, "about {bytes} bytes")
     }
 }

@@ -5,10 +5,11 @@ use core::fmt;
 
 use crate::{
     bucket::{Bucket, BucketName},
-    id::{NodeId, Zone},
+    id::{AddId, NodeId, Zone},
     key::{Key, Partition, Partitions, RecordKey},
     layout::{Layout, Member},
     membership::Staged,
+    reap_page::{ReapPage, Reaped},
 };
 
 /// The number of a view: the layout, the decree within it, and the reap round or raise within that, compared
@@ -43,6 +44,9 @@ pub struct View {
     /// The newer one, while the cluster changes to it.
     next: Option<Placed>,
     change: Change,
+    reaped: Reaped,
+    /// What the reap round that raised it names.
+    page: Option<Arc<ReapPage>>,
 }
 
 /// What a joint view knows of its change beside the layouts; empty in a single view but for `applied`.
@@ -87,13 +91,16 @@ impl View {
     /// The view that consists of one layout.
     pub fn new(layout: Arc<Layout>) -> Self {
         let id = ViewId::of_layout(layout.number());
-        Self { id, present: Placed::new(layout), next: None, change: Change::default() }
+        let (change, reaped) = (Change::default(), Reaped::default());
+        Self { id, present: Placed::new(layout), next: None, change, reaped, page: None }
     }
 
     /// The joint view that the `decree`-th decree of the present layout's members makes: of this layout and `next`,
     /// which is a step from it. A later one amends an earlier one: those who were to be members and are not any more
     /// may hold, as fallbacks or as owners to be, copies that were counted, so they drain like former members.
-    pub fn joint(&self, decree: u64, next: Arc<Layout>, change: Change) -> Self {
+    ///
+    /// `reaped` is the decree's: those who carry it out may go by views of this era that were raised differently.
+    pub fn joint(&self, decree: u64, next: Arc<Layout>, change: Change, reaped: Reaped) -> Self {
         let amended = self.next().into_iter();
         let were_to_be =
             amended.flat_map(|layout| layout.members().iter().chain(layout.draining()));
@@ -102,37 +109,62 @@ impl View {
             dropped.filter(|member| !next.lists(member.id)).cloned().collect();
         let next = if dropped.is_empty() { next } else { Arc::new(next.with_draining(dropped)) };
         let id = ViewId { decree, ..ViewId::of_layout(self.id.layout) };
-        Self { id, present: self.present.clone(), next: Some(Placed::new(next)), change }
+        let (present, next) = (self.present.clone(), Some(Placed::new(next)));
+        Self { id, present, next, change, reaped, page: None }
     }
 
-    /// The single view of the next layout: what `finish` decrees. `None` if there is no change to finish.
+    /// The single view of the next layout: what `finish` decrees. `None` if there is no change to finish. There are no
+    /// reap rounds in a joint view, so all views of its era carry the same of those before.
     pub fn finished(&self) -> Option<Self> {
         let present = self.next.clone()?;
         let id = ViewId::of_layout(present.layout.number());
         let settled = self.change.settled.clone();
         let change = Change { settled, ..Change::default() };
-        Some(Self { id, present, next: None, change })
+        Some(Self { id, present, next: None, change, reaped: self.reaped, page: None })
     }
 
     /// The next view of the same era, which `raiser` makes without a decree: whoever goes by it has heard of it
     /// after it was raised, and that is all that is new.
     pub fn raised(&self, raiser: NodeId) -> Self {
         let reap = (self.id.reap.0 + 1, raiser);
-        Self { id: ViewId { reap, ..self.id }, ..self.clone() }
+        Self { id: ViewId { reap, ..self.id }, page: None, ..self.clone() }
+    }
+
+    /// The next view of the same era, with which `raiser` begins a reap round (T1): additions up to `floor`, or up to an
+    /// earlier round's, are refused in it and in every later one.
+    pub fn reaping(&self, raiser: NodeId, page: Arc<ReapPage>, floor: Option<AddId>) -> Self {
+        let raised = self.raised(raiser);
+        let floor = self.reaped.floor.max(floor);
+        let reaped = Reaped { fence: Some(raised.id), floor };
+        Self { reaped, page: Some(page), ..raised }
+    }
+
+    /// The same view for a node that takes no part in the reap round that it begins.
+    #[must_use]
+    pub fn without_page(&self) -> Self {
+        Self { page: None, ..self.clone() }
+    }
+
+    /// The same view as one that carries what other rounds have left behind.
+    #[must_use]
+    pub fn carrying(&self, reaped: Reaped) -> Self {
+        Self { reaped, ..self.clone() }
     }
 
     /// Puts a view together that another node described. Its number must fit its layouts.
     pub fn assemble(
         id: ViewId,
-        present: Arc<Layout>,
-        next: Option<Arc<Layout>>,
+        (present, next): (Arc<Layout>, Option<Arc<Layout>>),
         change: Change,
+        (reaped, page): (Reaped, Option<Arc<ReapPage>>),
     ) -> Option<Self> {
         let fits = id.layout == present.number()
             && next.as_ref().is_none_or(|next| next.number() == id.layout + 1)
-            && next.is_some() == (id.decree > 0);
+            && next.is_some() == (id.decree > 0)
+            && reaped.fence.is_none_or(|fence| fence <= id)
+            && (page.is_none() || reaped.fence == Some(id));
         let next = next.map(Placed::new);
-        fits.then(|| Self { id, present: Placed::new(present), next, change })
+        fits.then(|| Self { id, present: Placed::new(present), next, change, reaped, page })
     }
 
     /// Its number.
@@ -153,6 +185,21 @@ impl View {
     /// What the change is about beside its layouts.
     pub fn change(&self) -> &Change {
         &self.change
+    }
+
+    /// What reap rounds up to this view have left behind.
+    pub fn reaped(&self) -> Reaped {
+        self.reaped
+    }
+
+    /// What the reap round that begins with this view names; `None` in any other view.
+    pub fn page(&self) -> Option<&Arc<ReapPage>> {
+        self.page.as_ref()
+    }
+
+    /// Whether an object that was sent in that view is refused: a reap round has begun since (T1).
+    pub fn is_fenced(&self, sent_in: ViewId) -> bool {
+        self.reaped.fence.is_some_and(|fence| sent_in < fence)
     }
 
     /// The layouts, the older first.
@@ -222,6 +269,16 @@ impl View {
     /// Whether the node is a member of some layout.
     pub fn is_member(&self, node: NodeId) -> bool {
         self.layouts().any(|layout| layout.member(node).is_some())
+    }
+
+    /// Everybody whom the view lists: the members of all its layouts and who drains in one, ascending.
+    pub fn listed(&self) -> Vec<NodeId> {
+        let all =
+            self.layouts().flat_map(|layout| layout.members().iter().chain(layout.draining()));
+        let mut listed: Vec<NodeId> = all.map(|member| member.id).collect();
+        listed.sort_unstable();
+        listed.dedup();
+        listed
     }
 
     /// Whether the node is a member of some layout or drains in it: what others send is ignored.

@@ -120,7 +120,7 @@ impl Run {
         let present = view();
         let next = present.layout().step(&[Command::Join(member(JOINER.0))], false);
         let next = Arc::new(next.expect("it may join"));
-        let joint = Arc::new(present.joint(1, next, Change::default()));
+        let joint = Arc::new(present.joint(1, next, Change::default(), present.reaped()));
         let began_ms = self.now_ms;
         for id in 1..=JOINER.0 {
             self.step(NodeId(id), Input::View(joint.clone()));
@@ -243,7 +243,12 @@ fn sources_that_all_fell_silent_are_asked_again_and_believed_when_they_answer() 
     let back_ms = run.now_ms + 2_300;
     let present = view();
     let next = present.layout().step(&[Command::Join(member(JOINER.0))], false);
-    let joint = Arc::new(present.joint(1, Arc::new(next.expect("it may join")), Change::default()));
+    let joint = Arc::new(present.joint(
+        1,
+        Arc::new(next.expect("it may join")),
+        Change::default(),
+        present.reaped(),
+    ));
     for id in 1..=JOINER.0 {
         run.step(NodeId(id), Input::View(joint.clone()));
     }

@@ -15,11 +15,12 @@
 //! | `deliver`, `drop`, `duplicate` `[from=n1] [to=n2] [kind=Put] [first=N]` | what is in flight now |
 //! | `sync [n1]` | makes writes durable and hands the tickets back |
 //! | `settle` | delivers and syncs until nothing is left to do |
-//! | `fire n1 fallback\|deadline\|handoff\|mend [r1]` | fires a timer that is set |
+//! | `fire n1 fallback\|deadline\|handoff\|mend\|reap [r1]` | fires a timer that is set |
 //! | `crash n1 [keep=N]`, `restart n1 [blind]`, `view n1` | a restart has the view that the node had; `blind`: none yet; `view`: the newest |
 //! | `layout join=n6 leave=n3 remove=n3 replace=n3/n6 forget=n3 [zone=a] [lost=n3]` | the members decide on a joint view, or amend it |
 //! | `finish` | the members decide on the next layout alone |
-//! | `raise n1` | n1 raises the newest view and goes by that |
+//! | `raise n1` | n1 raises the newest view, for the reap round that it wants if it wants one, and goes by that |
+//! | `reap n1 [bound=9]` | n1 reaps what may go, with cancelled add_ids up to that |
 //! | `wipe n1` | the disk and the node are lost |
 //! | `suspect n1 n3`, `trust n1 n3` | n1's opinion of n3 |
 //! | `space n1 short\|free` | n1's disk is, or is no longer, short of space |
@@ -42,7 +43,7 @@ use cartwheel_protocol::{
     Input, Timer,
     bucket::Spread,
     context::Context,
-    id::{NodeId, Zone},
+    id::{AddId, NodeId, Zone},
     layout::{Command as LayoutCommand, Member},
     record::Stored,
     request::Response,
@@ -95,6 +96,11 @@ impl goldenscript::Runner for Runner {
             "raise" => {
                 let node = ask::node(&mut args)?;
                 told(&self.cluster()?.raise(node))
+            }
+            "reap" => {
+                let node = ask::node(&mut args)?;
+                let bound = ask::number(&mut args, "bound")?.map(AddId);
+                told(&self.cluster()?.step(node, Input::Reap { bound }))
             }
             "wipe" => {
                 let node = ask::node(&mut args)?;

@@ -58,7 +58,7 @@ fn store(world: &mut World, object: Object) {
     let key = world.setup().keys[0].clone();
     let record = Record { object, ..Record::default() };
     world.hosts[0].make_mut().disk.write(key, Some(record));
-    world.close(0, Vec::new(), &mut ());
+    world.close(0, Vec::new(), false, &mut ());
     world.hosts[0].make_mut().disk.sync();
 }
 
@@ -177,7 +177,7 @@ fn a_hint_that_nobody_takes_is_noticed() {
     // Who owns nothing may take it, and that settles nothing.
     record.owed = Owed::new(view, [world.setup().nodes[2]]);
     world.hosts[1].make_mut().disk.write(key, Some(record));
-    world.close(1, Vec::new(), &mut ());
+    world.close(1, Vec::new(), false, &mut ());
     world.hosts[1].make_mut().disk.sync();
     assert_eq!(world.violation(), Some(Property::HintsCanEnd));
 }
@@ -208,7 +208,7 @@ fn a_mark_that_nobody_asks_about_is_noticed() {
     let key = world.setup().keys[0].clone();
     let record = Record { damaged: Some(world.newest().id()), ..Record::default() };
     world.hosts[0].make_mut().disk.write(key, Some(record));
-    world.close(0, Vec::new(), &mut ());
+    world.close(0, Vec::new(), false, &mut ());
     world.hosts[0].make_mut().disk.sync();
     world.ghost.make_mut().lost = 1;
     assert_eq!(world.violation(), None, "the look after the start is still to come");
@@ -216,6 +216,21 @@ fn a_mark_that_nobody_asks_about_is_noticed() {
     assert_eq!(world.violation(), Some(Property::MendingCanEnd));
     world.hosts[1].make_mut().wipe();
     assert!(!world.breaks(Property::MendingCanEnd), "there is nothing to mend it from");
+}
+
+#[test]
+fn what_was_reaped_and_is_written_again_is_noticed() {
+    let deleted = Object::from_parts(VersionVector::from_dots([dot(1)]), Vec::new(), Vec::new());
+    let cancelled = Object::from_parts(VersionVector::default(), Vec::new(), vec![op(0).add_id()]);
+    for (kind, task, entry, reaped) in [
+        (Kind::Register, put(), value(0), deleted),
+        (Kind::Cart, Task::new(What::Add, &[0]), addition(0, 1), cancelled),
+    ] {
+        let mut world = after(kind, &[task]);
+        world.ghost.make_mut().gone.add(&reaped, &Object::new());
+        store(&mut world, object(vec![(dot(1), entry)], &[]));
+        assert_eq!(world.violation(), Some(Property::ReapedStaysReaped));
+    }
 }
 
 #[test]

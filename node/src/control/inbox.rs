@@ -102,11 +102,18 @@ impl ControlInbox {
                     self.send(Delivery::Newer);
                 }
             }
-            Fact::Adopted(_) | Fact::CaughtUp(_) | Fact::Drained(_) | Fact::Damaged(_) => {
+            Fact::Adopted(_)
+            | Fact::CaughtUp(_)
+            | Fact::Drained(_)
+            | Fact::Damaged(_)
+            | Fact::Reap { .. } => {
                 self.send(Delivery::Fact { shard, fact });
             }
             // The shard keeps it.
-            Fact::Compared { .. } => {}
+            Fact::Compared { .. }
+            | Fact::Judged { .. }
+            | Fact::Reaped(_)
+            | Fact::ReapEnded { .. } => {}
         }
     }
 

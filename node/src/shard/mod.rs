@@ -327,7 +327,10 @@ impl<O: Outbound> Shard<O> {
             | Fact::Newer(_)
             | Fact::CaughtUp(_)
             | Fact::Drained(_)
-            | Fact::Damaged(_) => self.parts.outbound.report(fact),
+            | Fact::Damaged(_)
+            | Fact::Reap { .. } => self.parts.outbound.report(fact),
+            // Nobody watches.
+            Fact::Judged { .. } | Fact::Reaped(_) | Fact::ReapEnded { .. } => {}
         }
     }
 

@@ -200,7 +200,7 @@ fn pages_that_peers_ask_for_wait_while_requests_suffer_and_requests_do_not() {
     let (before, mut nodes) = (view(1), Vec::new());
     let next = before.layout().step(&[LayoutCommand::Join(member(2))], false);
     let next = Arc::new(next.expect("it may join"));
-    let joint = Arc::new(before.joint(1, next, Change::default()));
+    let joint = Arc::new(before.joint(1, next, Change::default(), before.reaped()));
     for id in 1..=2 {
         nodes.push(One::new(id, &joint));
     }

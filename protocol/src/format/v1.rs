@@ -24,6 +24,7 @@ mod membership;
 mod message;
 mod object;
 mod primitive;
+mod reap;
 mod request;
 mod tree;
 mod wish;

@@ -83,7 +83,7 @@ impl Membership {
         let before = self.view.replace(view.clone());
         self.rank(before.as_deref(), &view);
         self.drop_what_is_over();
-        effects.push(MemberEffect::View(view));
+        effects.push(MemberEffect::View(self.for_shards(view)));
         effects.push(MemberEffect::Addresses);
         self.stage_own_join();
         self.look(effects);
@@ -164,7 +164,11 @@ impl Membership {
             Fact::Damaged(view) => return self.want_above(view, effects),
             Fact::CaughtUp(view) => shard.caught_up = shard.caught_up.max(Some(view)),
             Fact::Drained(view) => shard.drained = shard.drained.max(Some(view)),
-            Fact::Compared { .. } => return,
+            Fact::Reap { view, page, floor } => return self.reap(view, page, floor, effects),
+            Fact::Compared { .. }
+            | Fact::Judged { .. }
+            | Fact::Reaped(_)
+            | Fact::ReapEnded { .. } => return,
         }
         let before = self.roster.row(self.me).cloned();
         let least =

@@ -24,7 +24,7 @@ pub struct Progress {
 pub fn outcome(view: &View, decree: &Decree) -> Option<View> {
     match decree {
         Decree::Finish => view.finished(),
-        Decree::Joint { commands, withdrawn } => {
+        Decree::Joint { commands, withdrawn, reaped } => {
             let ids = commands.iter().map(|staged| staged.id).chain(withdrawn.iter().copied());
             let mut settled: Vec<u128> = view.change().settled.to_vec();
             settled.extend(ids);
@@ -35,7 +35,7 @@ pub fn outcome(view: &View, decree: &Decree) -> Option<View> {
             let accepted_losses = losses(commands);
             let commands = commands.clone();
             let change = Change { accepted_losses, commands, settled: settled.into() };
-            Some(view.joint(view.id().decree + 1, Arc::new(next), change))
+            Some(view.joint(view.id().decree + 1, Arc::new(next), change, *reaped))
         }
     }
 }

@@ -67,21 +67,23 @@ impl Proposer {
     }
 
     /// A promise: what to put to the vote, when it makes the majority. It is what was voted for in the highest
-    /// ballot that the promises tell of, or else what is wished.
+    /// ballot that the promises tell of, to which the attempt is bound then, or else what is wished.
     pub(crate) fn promised(
         &mut self,
         from: NodeId,
         last_vote: Option<(Ballot, Decree)>,
         majority: usize,
-    ) -> Option<Decree> {
+    ) -> Option<(Decree, bool)> {
         self.promises.insert(from, last_vote);
         if self.proposed.is_some() || self.promises.len() < majority {
             return None;
         }
         let votes = self.promises.values().flatten();
         let newest = votes.max_by_key(|(ballot, _)| *ballot).map(|(_, decree)| decree.clone());
-        self.proposed = Some(newest.unwrap_or_else(|| self.wish.clone()));
-        self.proposed.clone()
+        let bound = newest.is_some();
+        let decree = newest.unwrap_or_else(|| self.wish.clone());
+        self.proposed = Some(decree.clone());
+        Some((decree, bound))
     }
 
     /// A vote: what is decided, when it makes the majority.
@@ -94,6 +96,7 @@ impl Proposer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reap_page::Reaped;
 
     fn ballot(round: u64, proposer: u64) -> Ballot {
         Ballot { round, proposer }
@@ -112,11 +115,12 @@ mod tests {
 
     #[test]
     fn a_proposer_takes_up_the_newest_vote_that_it_hears_of() {
-        let abort = Decree::Joint { commands: [].into(), withdrawn: [].into() };
+        let abort =
+            Decree::Joint { commands: [].into(), withdrawn: [].into(), reaped: Reaped::default() };
         let mut proposer = Proposer::new(ballot(3, 1), Decree::Finish);
         assert_eq!(proposer.promised(NodeId(1), None, 2), None);
         let vote = Some((ballot(1, 2), abort.clone()));
-        assert_eq!(proposer.promised(NodeId(2), vote, 2), Some(abort.clone()));
+        assert_eq!(proposer.promised(NodeId(2), vote, 2), Some((abort.clone(), true)));
         assert_eq!(proposer.promised(NodeId(3), None, 2), None, "it is put to the vote once");
         assert_eq!(proposer.voted(NodeId(1), 2), None);
         assert_eq!(proposer.voted(NodeId(1), 2), None, "a vote counts once");

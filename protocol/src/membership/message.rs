@@ -7,6 +7,7 @@ use crate::{
     id::NodeId,
     layout::Command,
     membership::roster::{Glimpse, Row},
+    reap_page::Reaped,
     step::Fact,
     view::{View, ViewId},
 };
@@ -55,6 +56,9 @@ pub enum Decree {
         commands: Arc<[Staged]>,
         /// Ids of wishes that are settled with it and not carried out.
         withdrawn: Arc<[u128]>,
+        /// What reap rounds up to the proposer's view have left behind. It is in the decree because those who carry it
+        /// out may go by views that were raised differently, and all are to make the same view of it.
+        reaped: Reaped,
     },
     /// Go by the next layout alone.
     Finish,
@@ -98,8 +102,9 @@ pub enum MemberMessage {
     Prepare(ViewId, Ballot),
     /// I promise; this is the vote that I gave last.
     Promise(ViewId, Ballot, Option<(Ballot, Decree)>),
-    /// Vote for this.
-    Accept(ViewId, Ballot, Decree),
+    /// Vote for this. `true` says that it is not what I wished for, but what the promises told me that somebody has voted
+    /// for.
+    Accept(ViewId, Ballot, Decree, bool),
     /// I did.
     Accepted(ViewId, Ballot),
     /// I have promised this higher ballot.
@@ -270,7 +275,7 @@ impl fmt::Display for Wish {
 impl fmt::Display for Decree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Joint { commands, withdrawn } => {
+            Self::Joint { commands, withdrawn, reaped: _ } => {
                 f.write_str("change")?;
                 commands.iter().try_for_each(|staged| write!(f, " ({staged})"))?;
                 withdrawn.iter().try_for_each(|id| write!(f, " without #{:x}", *id as u32))
@@ -301,7 +306,10 @@ impl fmt::Display for MemberMessage {
             Self::Promise(after, ballot, Some((voted, decree))) => {
                 write!(f, "Promise {after} {ballot}, voted in {voted} to {decree}")
             }
-            Self::Accept(after, ballot, decree) => write!(f, "Accept {after} {ballot} {decree}"),
+            Self::Accept(after, ballot, decree, bound) => {
+                let again = if *bound { " again" } else { "" };
+                write!(f, "Accept{again} {after} {ballot} {decree}")
+            }
             Self::Accepted(after, ballot) => write!(f, "Accepted {after} {ballot}"),
             Self::Rejected(after, ballot) => write!(f, "Rejected {after} by {ballot}"),
         }

@@ -262,9 +262,9 @@ impl Membership {
                     effects.push(MemberEffect::Send { to: from, message });
                 }
             }
-            MemberMessage::Accept(after, ballot, decree) => {
+            MemberMessage::Accept(after, ballot, decree, bound) => {
                 if self.votes_after(from, after, effects) {
-                    self.accept(from, ballot, decree, effects);
+                    self.accept(from, ballot, (decree, bound), effects);
                 } else if self.forgets(after) {
                     let message = MemberMessage::Accepted(after, ballot);
                     effects.push(MemberEffect::Send { to: from, message });

@@ -99,11 +99,11 @@ impl Membership {
         &mut self,
         from: NodeId,
         ballot: Ballot,
-        decree: Decree,
+        (decree, bound): (Decree, bool),
         effects: &mut MemberEffects,
     ) {
         let Some(view) = &self.view else { return };
-        if change::outcome(view, &decree).is_none() {
+        if change::outcome(view, &decree).is_none() || (!bound && self.forgets_a_round(&decree)) {
             return;
         }
         let after = view.id();
@@ -155,10 +155,10 @@ impl Membership {
         let Some(proposer) = self.proposer.as_mut().filter(|mine| mine.ballot == ballot) else {
             return;
         };
-        if let Some(decree) = proposer.promised(from, vote, majority) {
-            let message = MemberMessage::Accept(after, ballot, decree.clone());
+        if let Some((decree, bound)) = proposer.promised(from, vote, majority) {
+            let message = MemberMessage::Accept(after, ballot, decree.clone(), bound);
             self.tell_members(&message, effects);
-            self.accept(self.me, ballot, decree, effects);
+            self.accept(self.me, ballot, (decree, bound), effects);
         }
     }
 
@@ -189,9 +189,7 @@ impl Membership {
         listing: &[&View],
         effects: &mut MemberEffects,
     ) {
-        let layouts = listing.iter().flat_map(|view| view.layouts());
-        let listed = layouts.flat_map(|layout| layout.members().iter().chain(layout.draining()));
-        let mut others: Vec<NodeId> = listed.map(|member| member.id).collect();
+        let mut others: Vec<NodeId> = listing.iter().flat_map(|view| view.listed()).collect();
         others.sort_unstable();
         others.dedup();
         for to in others.into_iter().filter(|node| *node != self.me) {

@@ -105,7 +105,8 @@ pub(crate) fn next_change(view: &View, staged: &[Staged], suspected: &[NodeId]) 
     }
     let Selection { commands, withdrawn, .. } = select(view, view.layout(), staged, suspected);
     let is_due = !commands.is_empty() || !withdrawn.is_empty();
-    is_due.then(|| Decree::Joint { commands: commands.into(), withdrawn: withdrawn.into() })
+    let reaped = view.reaped();
+    is_due.then(|| Decree::Joint { commands: commands.into(), withdrawn: withdrawn.into(), reaped })
 }
 
 /// Tries wishes, the older first, on a layout.
@@ -188,8 +189,11 @@ pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) ->
         push_if_it_applies(view.layout(), &mut commands, staged);
     }
     let changes_something = !taken_back.is_empty() || commands.len() > kept;
-    changes_something
-        .then(|| Decree::Joint { commands: commands.into(), withdrawn: settled.into() })
+    changes_something.then(|| Decree::Joint {
+        commands: commands.into(),
+        withdrawn: settled.into(),
+        reaped: view.reaped(),
+    })
 }
 
 /// Appends a command if the layout takes it after those before it.

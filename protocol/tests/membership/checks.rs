@@ -1,11 +1,15 @@
 //! What must never happen, checked at each step.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cartwheel_protocol::{
     Fact,
     id::NodeId,
     membership::{MemberMessage, Row, Status},
+    reap_page::Reaped,
     view::{Era, View, ViewId},
 };
 
@@ -23,8 +27,39 @@ pub(crate) struct Checks {
     caught_up: BTreeMap<u64, ViewId>,
     /// Standing and label's version, by observer and observed, in the observer's present life.
     rows: BTreeMap<(u64, u64), (Status, u64)>,
+    /// What each view that was given to shards carries of reap rounds, page or not.
+    carried: BTreeMap<ViewId, Reaped>,
+    /// The rounds that began, and whose shards were fit: each was given the view with its page, and not at its start.
+    rounds: BTreeMap<ViewId, Round>,
+    /// How many of them all were fit for.
+    pub(crate) completed: u64,
+    /// Who started and was given no view since.
+    starting: BTreeSet<u64>,
     /// How many messages each node sent.
     pub(crate) sent: BTreeMap<u64, u64>,
+}
+
+/// Who must be fit for a reap round, and who is.
+#[derive(Default)]
+struct Round {
+    listed: BTreeSet<u64>,
+    fit: BTreeSet<u64>,
+}
+
+/// The view of which a shard says how far it is.
+pub(crate) fn is_about(fact: &Fact) -> Option<ViewId> {
+    match *fact {
+        Fact::Adopted(view) | Fact::CaughtUp(view) | Fact::Drained(view) => Some(view),
+        Fact::Answered(_)
+        | Fact::Silent(_)
+        | Fact::Newer(_)
+        | Fact::Damaged(_)
+        | Fact::Reap { .. }
+        | Fact::Judged { .. }
+        | Fact::Reaped(_)
+        | Fact::ReapEnded { .. }
+        | Fact::Compared { .. } => None,
+    }
 }
 
 /// Whether two views differ in their raises alone.
@@ -43,6 +78,7 @@ impl Checks {
 
     pub(crate) fn crashed(&mut self, node: u64) {
         self.rows.retain(|(observer, _), _| *observer != node);
+        self.starting.insert(node);
     }
 
     pub(crate) fn sent(&mut self, from: u64, _: &MemberMessage) {
@@ -52,6 +88,7 @@ impl Checks {
     /// The shards of a node are given a view.
     pub(crate) fn given(&mut self, node: u64, view: &Arc<View>) {
         let id = view.id();
+        self.carries(node, view);
         match self.outcomes.get(&id.era()) {
             Some(known) if !is_same_but_raised(known, view) => {
                 self.violated(format!("two views of one number: {id} and {}", known.id()));
@@ -70,6 +107,31 @@ impl Checks {
             self.violated(format!("n{node} went back from {newest} to {id}"));
         } else {
             *newest = id;
+        }
+    }
+
+    /// A view carries what every round has left behind that all were fit for, whoever made it and when (T1).
+    fn carries(&mut self, node: u64, view: &View) {
+        let (id, reaped) = (view.id(), view.reaped());
+        let starts = self.starting.remove(&node);
+        if *self.carried.entry(id).or_insert(reaped) != reaped {
+            self.violated(format!("two views of one number: {id} carries two things"));
+        }
+        if view.page().is_some() && !starts {
+            let round = self.rounds.entry(id).or_default();
+            round.listed = view.listed().iter().map(|node| node.0).collect();
+            self.completed += u64::from(round.fit.insert(node) && round.fit == round.listed);
+        }
+        let over = self.rounds.iter().filter(|(_, round)| round.fit == round.listed);
+        let forgets = |round: ViewId| {
+            let left = self.carried[&round];
+            let newer = self.carried.iter().filter(move |(other, _)| **other > round);
+            let mut short =
+                newer.filter(move |(_, has)| has.fence < left.fence || has.floor < left.floor);
+            short.next().map(|(other, _)| format!("{other} forgets the round of {round}"))
+        };
+        if let Some(what) = over.filter_map(|(round, _)| forgets(*round)).next() {
+            self.violated(what);
         }
     }
 
@@ -106,8 +168,8 @@ impl Checks {
         }
     }
 
-    pub(crate) fn reported(&mut self, node: u64, fact: Fact) {
-        let (of, view) = match fact {
+    pub(crate) fn reported(&mut self, node: u64, fact: &Fact) {
+        let (of, view) = match *fact {
             Fact::Adopted(view) => (&mut self.adopted, view),
             Fact::CaughtUp(view) => (&mut self.caught_up, view),
             Fact::Drained(_)
@@ -115,6 +177,10 @@ impl Checks {
             | Fact::Silent(_)
             | Fact::Newer(_)
             | Fact::Damaged(_)
+            | Fact::Reap { .. }
+            | Fact::Judged { .. }
+            | Fact::Reaped(_)
+            | Fact::ReapEnded { .. }
             | Fact::Compared { .. } => return,
         };
         let newest = of.entry(node).or_insert(view);

@@ -19,7 +19,10 @@ use cartwheel_protocol::{
     view::{View, ViewId},
 };
 
-use crate::{checks::Checks, random::Random};
+use crate::{
+    checks::{Checks, is_about},
+    random::Random,
+};
 
 /// What goes wrong on links and disks.
 #[derive(Clone, Copy)]
@@ -363,16 +366,9 @@ impl Cluster {
     fn report(&mut self, node: u64, fact: Fact) {
         // A stub that was given a newer view meanwhile has nothing to say of the older one.
         let current = self.view(node).map(|view| view.id());
-        let of = match fact {
-            Fact::Adopted(view) | Fact::CaughtUp(view) | Fact::Drained(view) => Some(view),
-            Fact::Answered(_)
-            | Fact::Silent(_)
-            | Fact::Newer(_)
-            | Fact::Damaged(_)
-            | Fact::Compared { .. } => None,
-        };
+        let of = is_about(&fact);
         if of.is_some() && of == current {
-            self.checks.reported(node, fact);
+            self.checks.reported(node, &fact);
             self.step(node, MemberInput::Report { shard: 0, fact });
         }
     }

@@ -12,4 +12,5 @@ mod gossip;
 mod mutants;
 mod raises;
 mod random;
+mod reaps;
 mod regressions;

@@ -5,6 +5,7 @@ use cartwheel_protocol::rules::{Mutant, Rules};
 use crate::{
     agreement::{walk, walk_amended, walk_read_one},
     raises::walk_raised,
+    reaps::walk_reaped,
 };
 
 /// Asserts that some seed fails, and fails by that invariant.
@@ -49,4 +50,16 @@ fn an_amendment_that_keeps_progress_is_noticed() {
 #[test]
 fn a_change_that_finishes_unseen_is_noticed() {
     is_noticed(Mutant::FinishUnseen, "finished unseen", walk_read_one);
+}
+
+#[test]
+fn a_voter_that_takes_part_in_a_round_is_noticed() {
+    let story = |seed, rules| walk_reaped(seed, rules).map(|_| ());
+    is_noticed(Mutant::VoterIsFit, "forgets the round", story);
+}
+
+#[test]
+fn a_decree_that_forgets_a_round_is_noticed() {
+    let story = |seed, rules| walk_reaped(seed, rules).map(|_| ());
+    is_noticed(Mutant::DecreeForgetsRound, "forgets the round", story);
 }

@@ -10,6 +10,7 @@ use cartwheel_protocol::{
         Ballot, Decree, MemberConfig, MemberEffect, MemberInput, MemberMessage, MemberTicket,
         MemberTimer, Membership, Saved,
     },
+    reap_page::Reaped,
     rules::Rules,
     view::{View, ViewId},
 };
@@ -19,14 +20,14 @@ use crate::{
     cluster::{Cluster, Faults, bucket, change, seeds, with_seeds},
 };
 
-fn step(membership: &mut Membership, input: MemberInput) -> Vec<MemberEffect> {
+pub(crate) fn step(membership: &mut Membership, input: MemberInput) -> Vec<MemberEffect> {
     let mut effects = Vec::new();
     membership.step(input, &mut effects);
     effects
 }
 
 /// The first of three members as it starts.
-fn first_of_three() -> (Membership, Arc<View>) {
+pub(crate) fn first_of_three() -> (Membership, Arc<View>) {
     let cluster = Cluster::new(0, Rules::sound(), 3, bucket(2, 2));
     let view = cluster.view(1).expect("a view").clone();
     let config = MemberConfig { shards: 2, ..MemberConfig::new("n1", "host:1") };
@@ -40,7 +41,7 @@ fn damage(node: &mut Membership, shard: u16, view: ViewId) -> Vec<MemberEffect> 
 }
 
 /// What is to be saved, with its ticket.
-fn saves(effects: &[MemberEffect]) -> Vec<(Arc<Saved>, MemberTicket)> {
+pub(crate) fn saves(effects: &[MemberEffect]) -> Vec<(Arc<Saved>, MemberTicket)> {
     let save = |effect: &MemberEffect| match effect {
         MemberEffect::Save { saved, ticket } => Some((saved.clone(), ticket.clone())),
         MemberEffect::Send { .. }
@@ -54,7 +55,7 @@ fn saves(effects: &[MemberEffect]) -> Vec<(Arc<Saved>, MemberTicket)> {
 }
 
 /// Who is told which view.
-fn told(effects: &[MemberEffect]) -> Vec<(u64, ViewId)> {
+pub(crate) fn told(effects: &[MemberEffect]) -> Vec<(u64, ViewId)> {
     let view_to = |effect: &MemberEffect| match effect {
         MemberEffect::Send { to, message: MemberMessage::View(view) } => Some((to.0, view.id())),
         MemberEffect::Send { .. }
@@ -103,9 +104,16 @@ fn one_raise_is_for_all_that_wait_and_there_is_one_a_period() {
 fn a_vote_holds_on_in_a_raised_view() {
     let (mut node, view) = first_of_three();
     let ballot = |round, proposer| Ballot { round, proposer };
-    let decree = Decree::Joint { commands: [change(1, 1, weight(5))].into(), withdrawn: [].into() };
+    let decree = Decree::Joint {
+        commands: [change(1, 1, weight(5))].into(),
+        withdrawn: [].into(),
+        reaped: Reaped::default(),
+    };
     let from_two = |message| MemberInput::Message { from: NodeId(2), message };
-    step(&mut node, from_two(MemberMessage::Accept(view.id(), ballot(1, 2), decree.clone())));
+    step(
+        &mut node,
+        from_two(MemberMessage::Accept(view.id(), ballot(1, 2), decree.clone(), false)),
+    );
     let raise = saves(&damage(&mut node, 0, view.id())).pop().expect("it is saved");
     assert_eq!(raise.0.accepted, Some((ballot(1, 2), decree.clone())), "a crash keeps the vote");
     // While the raised view is being saved, and when it is gone by: a message that names the other view of the era.
@@ -131,7 +139,7 @@ fn what_a_decree_leads_to_is_not_raised() {
     let raised = view.raised(NodeId(1)).raised(NodeId(2));
     assert_eq!(raised.id().reap, (2, NodeId(2)));
     let next = raised.layout().step(&[weight(5)], false).expect("it fits");
-    let joint = raised.joint(1, Arc::new(next), Default::default());
+    let joint = raised.joint(1, Arc::new(next), Default::default(), Reaped::default());
     let finished = joint.raised(NodeId(3)).finished().expect("there is a change to finish");
     for after in [joint.id(), finished.id()] {
         assert_eq!(after.reap, (0, NodeId(0)));
@@ -139,7 +147,7 @@ fn what_a_decree_leads_to_is_not_raised() {
     }
 }
 
-fn weight(weight: u32) -> Command {
+pub(crate) fn weight(weight: u32) -> Command {
     Command::Weight(NodeId(1), weight)
 }
 

@@ -29,7 +29,7 @@ fn views(staged: &Staged) -> (Arc<View>, Arc<View>) {
     let view = cluster.view(1).expect("a view").clone();
     let Wish::Change { command, .. } = &staged.wish else { panic!("it changes nothing") };
     let next: Layout = view.layout().step(std::slice::from_ref(command), false).expect("it fits");
-    let joint = view.joint(1, Arc::new(next), Default::default());
+    let joint = view.joint(1, Arc::new(next), Default::default(), Default::default());
     (view, Arc::new(joint))
 }
 
@@ -69,7 +69,7 @@ fn a_vote_is_not_saved_over_a_newer_view() {
     assert_eq!(saves(&effects).len(), 1, "without a newer view it votes");
     let effects = step(&mut node, promise);
     assert_eq!(saves(&effects), [], "the newer view was saved over");
-    let message = MemberMessage::Accept(view.id(), ballot, Decree::Finish);
+    let message = MemberMessage::Accept(view.id(), ballot, Decree::Finish, false);
     let effects = step(&mut node, MemberInput::Message { from: NodeId(2), message });
     assert_eq!(effects, []);
 }

@@ -6,14 +6,15 @@ use std::{
 };
 
 use cartwheel_protocol::{
-    Config, Effect, Input, Message, Replica, Ticket, Timer,
+    Config, Effect, Fact, Input, Message, Replica, Ticket, Timer,
     bucket::{Bucket, BucketName, Conflict, Kind, Spread},
-    id::{ClusterId, Incarnation, NodeId, Zone},
+    id::{AddId, ClusterId, Incarnation, NodeId, Zone},
     key::{Key, Partitions, RecordKey},
     layout::{Command, Layout, Member},
+    reap_page::ReapPage,
     record::{Storage, Stored},
     request::{Request, Response},
-    view::{Change, View},
+    view::{Change, View, ViewId},
 };
 
 use super::disk::Disk;
@@ -46,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) timers: BTreeSet<Timer>,
     /// Requests that were taken and not answered in this run.
     pub(crate) waiting: BTreeSet<u64>,
+    /// The reap round that it wants to begin: above which view, what it names, and its floor.
+    pub(crate) wanted: Option<(ViewId, Arc<ReapPage>, Option<AddId>)>,
 }
 
 /// A message on its way.
@@ -171,7 +174,8 @@ impl Cluster {
                 self.start(member.id);
             }
         }
-        self.view = Arc::new(self.view.joint(self.view.id().decree + 1, next, change));
+        let (decree, reaped) = (self.view.id().decree + 1, self.view.reaped());
+        self.view = Arc::new(self.view.joint(decree, next, change, reaped));
         Ok(())
     }
 
@@ -182,9 +186,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// A node raises the view and goes by that.
+    /// A node raises the view, to begin the reap round that it wants if it wants one, and goes by that.
     pub(crate) fn raise(&mut self, id: NodeId) -> Vec<Done> {
-        self.view = Arc::new(self.view.raised(id));
+        let wanted = self.nodes[&id].wanted.clone();
+        let wanted = wanted.filter(|(above, ..)| *above == self.view.id());
+        self.view = Arc::new(match wanted {
+            Some((_, page, floor)) => self.view.reaping(id, page, floor),
+            None => self.view.raised(id),
+        });
         self.adopt(id)
     }
 
@@ -242,6 +251,9 @@ impl Cluster {
                 Effect::Sync(ticket) => node.tickets.push_back(ticket),
                 Effect::SetTimer { timer, .. } => drop(node.timers.insert(timer)),
                 Effect::CancelTimer(timer) => drop(node.timers.remove(&timer)),
+                Effect::Report(Fact::Reap { view, page, floor }) => {
+                    node.wanted = Some((view, page, floor));
+                }
                 Effect::Report(_) => {}
             }
         }

@@ -8,6 +8,7 @@ use super::{
     DecodeError, key,
     object::{self, ViewId},
     primitive::{Each, Id128, Random64, ascending},
+    reap::{self, Page, Reaped},
     wish::{self, Staged},
 };
 use crate::{
@@ -57,16 +58,19 @@ pub(super) type DecodedLayout<'a> =
     Layout<Vec<Member<'a>>, Vec<Member<'a>>, Vec<Bucket<'a>>, Vec<u16>>;
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct View<L, C, I> {
+pub(super) struct View<'a, L, C, I> {
     id: ViewId,
     present: L,
     next: Option<L>,
     accepted_losses: I,
     commands: C,
     settled: Vec<Id128>,
+    reaped: Reaped,
+    #[serde(borrow)]
+    page: Option<Page<'a>>,
 }
 
-pub(super) type DecodedView<'a> = View<DecodedLayout<'a>, Vec<Staged<'a>>, Vec<Random64>>;
+pub(super) type DecodedView<'a> = View<'a, DecodedLayout<'a>, Vec<Staged<'a>>, Vec<Random64>>;
 
 pub(super) fn member(member: &LiveMember) -> Member<'_> {
     Member {
@@ -162,6 +166,8 @@ pub(super) fn view(view: &LiveView) -> impl Serialize {
         accepted_losses: Each(change.accepted_losses.iter().map(|node| Random64(node.0))),
         commands: Each(change.commands.iter().map(wish::staged)),
         settled: change.settled.iter().map(|id| Id128(*id)).collect(),
+        reaped: reap::reaped(view.reaped()),
+        page: view.page().map(|page| reap::page(page)),
     }
 }
 
@@ -190,7 +196,9 @@ pub(super) fn into_view(view: DecodedView<'_>) -> Result<LiveView, DecodeError> 
     if next.as_ref().is_some_and(|next| !present.sizes().iter().all(|n| next.sizes().contains(n))) {
         return Err(DecodeError::Invalid("the next layout of a view lacks a size that is in use"));
     }
-    LiveView::assemble(object::into_view_id(view.id), present, next, change)
+    let page = view.page.as_ref().map(reap::into_page).transpose()?.map(Arc::new);
+    let reaped = (reap::into_reaped(view.reaped), page);
+    LiveView::assemble(object::into_view_id(view.id), (present, next), change, reaped)
         .ok_or(DecodeError::Invalid("a view's number does not fit its layouts"))
 }
 
@@ -198,5 +206,6 @@ pub(super) fn into_view(view: DecodedView<'_>) -> Result<LiveView, DecodeError> 
 pub(super) fn view_size_hint(view: &LiveView) -> usize {
     let layouts = view.layouts().map(|layout| layout_size_hint(layout));
     let change = view.change();
-    64 + layouts.sum::<usize>() + 16 * change.settled.len() + 100 * change.commands.len()
+    let page = view.page().map_or(0, |page| reap::items_size_hint(&page.items));
+    112 + page + layouts.sum::<usize>() + 16 * change.settled.len() + 100 * change.commands.len()
 }

@@ -4,10 +4,12 @@ use alloc::{sync::Arc, vec, vec::Vec};
 
 use crate::{
     bucket::{Bucket, BucketName, Conflict, Kind, Spread},
-    id::{NodeId, Zone},
-    key::Partitions,
+    format::v1::samples,
+    id::{AddId, NodeId, Zone},
+    key::{Partition, Partitions},
     layout::{Command, Layout, Member},
     membership::{Ballot, Brief, Decree, Glimpse, MemberMessage, Row, Saved, Staged, Status, Wish},
+    reap_page::{ReapPage, Reaped},
     view::{Change, View, ViewId},
 };
 
@@ -72,12 +74,24 @@ pub(super) fn joint() -> View {
         commands: Arc::from(commands),
         settled: Arc::from([77, 5, u128::MAX]),
     };
-    single().joint(200, Arc::new(next), change)
+    single().joint(200, Arc::new(next), change, reaped())
+}
+
+fn reaped() -> Reaped {
+    let fence = ViewId { reap: (2, NodeId(7)), ..single().id() };
+    Reaped { fence: Some(fence), floor: Some(AddId(u128::MAX / 3)) }
 }
 
 pub(super) fn views() -> Vec<(&'static str, View)> {
     let finished = joint().finished().expect("there is a change to finish");
-    vec![("view single", single()), ("view joint", joint()), ("view finished", finished)]
+    let page = ReapPage { partition: Partition(3), items: samples::reapable() };
+    let reaping = single().reaping(NodeId(2), Arc::new(page), reaped().floor);
+    vec![
+        ("view single", single()),
+        ("view joint", joint()),
+        ("view finished", finished),
+        ("view reaping", reaping),
+    ]
 }
 
 fn row(id: u64, status: Status, view: Option<ViewId>) -> Row {
@@ -109,7 +123,8 @@ pub(super) fn messages() -> Vec<(&'static str, MemberMessage)> {
     let wants = Some(known);
     let beats: Arc<[(NodeId, u64)]> = Arc::from([(NodeId(4), 300), (NodeId(u64::MAX), 1)]);
     let ballot = Ballot { round: 300, proposer: 0x0303 };
-    let decree = Decree::Joint { commands: staged.clone(), withdrawn: Arc::from([3, 2]) };
+    let decree =
+        Decree::Joint { commands: staged.clone(), withdrawn: Arc::from([3, 2]), reaped: reaped() };
     let vote = Some((Ballot { round: 2, proposer: 1 }, Decree::Finish));
     vec![
         ("gossip", brief),
@@ -124,8 +139,8 @@ pub(super) fn messages() -> Vec<(&'static str, MemberMessage)> {
         ("prepare", MemberMessage::Prepare(at, ballot)),
         ("promise", MemberMessage::Promise(at, ballot, None)),
         ("promise voted", MemberMessage::Promise(at, ballot, vote)),
-        ("accept", MemberMessage::Accept(at, ballot, decree)),
-        ("accept finish", MemberMessage::Accept(at, ballot, Decree::Finish)),
+        ("accept", MemberMessage::Accept(at, ballot, decree, false)),
+        ("accept finish", MemberMessage::Accept(at, ballot, Decree::Finish, true)),
         ("accepted", MemberMessage::Accepted(at, ballot)),
         ("rejected", MemberMessage::Rejected(at, ballot)),
     ]
@@ -133,7 +148,8 @@ pub(super) fn messages() -> Vec<(&'static str, MemberMessage)> {
 
 pub(super) fn saved() -> Vec<(&'static str, Saved)> {
     let ballot = Ballot { round: 4, proposer: u64::MAX };
-    let decree = Decree::Joint { commands: every_wish(), withdrawn: [].into() };
+    let decree =
+        Decree::Joint { commands: every_wish(), withdrawn: [].into(), reaped: Reaped::default() };
     let voted = Saved {
         view: Arc::new(joint()),
         promised: ballot,

@@ -38,7 +38,7 @@ pub(super) enum MemberMessage<'a, G, V> {
     View(V),
     Prepare(ViewId, Ballot),
     Promise(ViewId, Ballot, #[serde(borrow)] Option<(Ballot, Decree<'a>)>),
-    Accept(ViewId, Ballot, #[serde(borrow)] Decree<'a>),
+    Accept(ViewId, Ballot, #[serde(borrow)] Decree<'a>, bool),
     Accepted(ViewId, Ballot),
     Rejected(ViewId, Ballot),
 }
@@ -109,8 +109,9 @@ pub(super) fn message(message: &LiveMessage) -> MemberMessage<'_, impl Serialize
                 vote.as_ref().map(|(ballot, decree)| (wish::ballot(*ballot), wish::decree(decree)));
             MemberMessage::Promise(after(view), wish::ballot(*ballot), vote)
         }
-        LiveMessage::Accept(view, ballot, decree) => {
-            MemberMessage::Accept(after(view), wish::ballot(*ballot), wish::decree(decree))
+        LiveMessage::Accept(view, ballot, decree, bound) => {
+            let decree = wish::decree(decree);
+            MemberMessage::Accept(after(view), wish::ballot(*ballot), decree, *bound)
         }
         LiveMessage::Accepted(view, ballot) => {
             MemberMessage::Accepted(after(view), wish::ballot(*ballot))
@@ -142,9 +143,9 @@ pub(super) fn into_message(message: DecodedMessage<'_>) -> Result<LiveMessage, D
             let vote = vote.map(|(at, decree)| Ok((ballot(at), wish::into_decree(&decree)?)));
             LiveMessage::Promise(object::into_view_id(view), ballot(at), vote.transpose()?)
         }
-        MemberMessage::Accept(view, at, decree) => {
+        MemberMessage::Accept(view, at, decree, bound) => {
             let decree = wish::into_decree(&decree)?;
-            LiveMessage::Accept(object::into_view_id(view), ballot(at), decree)
+            LiveMessage::Accept(object::into_view_id(view), ballot(at), decree, bound)
         }
         MemberMessage::Accepted(view, at) => {
             LiveMessage::Accepted(object::into_view_id(view), ballot(at))

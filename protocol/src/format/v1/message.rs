@@ -9,6 +9,7 @@ use super::{
     key::{self, Key, into_maybe_key},
     object::{self, DecodedObject, ViewId},
     primitive::{Id128, Random64},
+    reap::{self, Reapable},
     request,
     tree::{self, Branch, Differing},
 };
@@ -45,10 +46,7 @@ enum Body<'a, O, R> {
         key: Key<'a>,
         object: O,
     },
-    PutOk {
-        request: RequestId,
-        slot: Random64,
-    },
+    PutOk(RequestId, Random64),
     Get {
         request: RequestId,
         #[serde(borrow)]
@@ -137,6 +135,10 @@ enum Body<'a, O, R> {
         key: Key<'a>,
         answer: Answer<O>,
     },
+    Judge,
+    JudgeOk(bool, Random64),
+    Reap(Option<Id128>, #[serde(borrow)] Vec<Reapable<'a>>),
+    Outdated,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -199,7 +201,11 @@ pub(super) fn size_hint(message: &LiveMessage) -> usize {
         LiveBody::SyncPage { objects, .. } => {
             objects.iter().map(|(key, object)| key.name.len() + object::size_hint(object)).sum()
         }
+        LiveBody::Reap { items, .. } => reap::items_size_hint(items),
         LiveBody::PutOk { .. }
+        | LiveBody::Judge
+        | LiveBody::JudgeOk { .. }
+        | LiveBody::Outdated
         | LiveBody::Sync { .. }
         | LiveBody::GetOk { answer: LiveAnswer::Absent | LiveAnswer::Damaged, .. } => 0,
     };
@@ -214,9 +220,7 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
             key: key::key(key),
             object: object::object(object),
         },
-        LiveBody::PutOk { request, slot } => {
-            Body::PutOk { request: request_id(*request), slot: Random64(slot.0) }
-        }
+        LiveBody::PutOk { request, slot } => Body::PutOk(request_id(*request), Random64(slot.0)),
         LiveBody::Get { request, key } => {
             Body::Get { request: request_id(*request), key: key::key(key) }
         }
@@ -228,6 +232,10 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
         LiveBody::MendOk { key, answer } => {
             Body::MendOk { key: key::key(key), answer: self::answer(answer, object::object) }
         }
+        LiveBody::Judge => Body::Judge,
+        LiveBody::JudgeOk { fit, incarnation } => Body::JudgeOk(*fit, Random64(incarnation.0)),
+        LiveBody::Reap { floor, items } => Body::Reap(reap::floor(*floor), reap::items(items)),
+        LiveBody::Outdated => Body::Outdated,
         LiveBody::Repair { key, object } => {
             Body::Repair { key: key::key(key), object: object::object(object) }
         }
@@ -278,26 +286,34 @@ fn body(body: &LiveBody) -> Body<'_, impl Serialize, impl Serialize> {
 fn into_body(
     body: Body<'_, DecodedObject<'_>, request::DecodedResponse<'_>>,
 ) -> Result<LiveBody, DecodeError> {
+    let id = into_request_id;
+    let maybe = |key: Option<Key<'_>>| into_maybe_key(key.as_ref());
     Ok(match body {
         Body::Put { request, slot, key, object } => LiveBody::Put {
-            request: into_request_id(request),
+            request: id(request),
             slot: NodeId(slot.0),
             key: key::into_key(&key)?,
             object: object::into_object(object)?,
         },
-        Body::PutOk { request, slot } => {
-            LiveBody::PutOk { request: into_request_id(request), slot: NodeId(slot.0) }
+        Body::PutOk(request, slot) => {
+            LiveBody::PutOk { request: id(request), slot: NodeId(slot.0) }
         }
         Body::Get { request, key } => {
-            LiveBody::Get { request: into_request_id(request), key: key::into_key(&key)? }
+            LiveBody::Get { request: id(request), key: key::into_key(&key)? }
         }
         Body::GetOk { request, answer } => {
-            LiveBody::GetOk { request: into_request_id(request), answer: into_answer(answer)? }
+            LiveBody::GetOk { request: id(request), answer: into_answer(answer)? }
         }
         Body::Mend { key } => LiveBody::Mend { key: key::into_key(&key)? },
         Body::MendOk { key, answer } => {
             LiveBody::MendOk { key: key::into_key(&key)?, answer: into_answer(answer)? }
         }
+        Body::Judge => LiveBody::Judge,
+        Body::JudgeOk(fit, run) => LiveBody::JudgeOk { fit, incarnation: Incarnation(run.0) },
+        Body::Reap(floor, items) => {
+            LiveBody::Reap { floor: reap::into_floor(floor), items: reap::into_items(&items)? }
+        }
+        Body::Outdated => LiveBody::Outdated,
         Body::Repair { key, object } => {
             LiveBody::Repair { key: key::into_key(&key)?, object: object::into_object(object)? }
         }
@@ -309,40 +325,32 @@ fn into_body(
         Body::HandoffOk { key, digest, owner } => {
             LiveBody::HandoffOk { key: key::into_key(&key)?, digest: Digest(digest.0), owner }
         }
-        Body::Forward { request, asked } => LiveBody::Forward {
-            request: into_request_id(request),
-            asked: request::into_request(asked)?,
-        },
-        Body::ForwardOk { request, response } => LiveBody::ForwardOk {
-            request: into_request_id(request),
-            response: request::into_response(response)?,
-        },
-        Body::Sync { n, after } => LiveBody::Sync { n, after: into_maybe_key(after.as_ref())? },
-        Body::SyncPage { n, after, objects, next } => LiveBody::SyncPage {
-            n,
-            after: into_maybe_key(after.as_ref())?,
-            objects: into_objects(objects)?,
-            next: into_maybe_key(next.as_ref())?,
-        },
+        Body::Forward { request, asked } => {
+            LiveBody::Forward { request: id(request), asked: request::into_request(asked)? }
+        }
+        Body::ForwardOk { request, response } => {
+            let response = request::into_response(response)?;
+            LiveBody::ForwardOk { request: id(request), response }
+        }
+        Body::Sync { n, after } => LiveBody::Sync { n, after: maybe(after)? },
+        Body::SyncPage { n, after, objects, next } => {
+            let (after, next) = (maybe(after)?, maybe(next)?);
+            LiveBody::SyncPage { n, after, objects: into_objects(objects)?, next }
+        }
         Body::Compare { n, sums } => LiveBody::Compare { n, sums: tree::into_sums(sums)? },
         Body::CompareOk { n, of, differing } => {
             let differing = differing.map(tree::into_differing).transpose()?;
             LiveBody::CompareOk { n, of: Sum(of.0), differing }
         }
-        Body::Keys { n, leaves, after, until, keys } => LiveBody::Keys {
-            n,
-            leaves: tree::into_branches(leaves)?,
-            after: into_maybe_key(after.as_ref())?,
-            until: into_maybe_key(until.as_ref())?,
-            keys: tree::into_keys(&keys)?,
-        },
-        Body::KeysOk { n, after, next, objects, wanted } => LiveBody::KeysOk {
-            n,
-            after: into_maybe_key(after.as_ref())?,
-            next: into_maybe_key(next.as_ref())?,
-            objects: into_objects(objects)?,
-            wanted: wanted.iter().map(key::into_key).collect::<Result<_, _>>()?,
-        },
+        Body::Keys { n, leaves, after, until, keys } => {
+            let (leaves, keys) = (tree::into_branches(leaves)?, tree::into_keys(&keys)?);
+            LiveBody::Keys { n, leaves, after: maybe(after)?, until: maybe(until)?, keys }
+        }
+        Body::KeysOk { n, after, next, objects, wanted } => {
+            let wanted = wanted.iter().map(key::into_key).collect::<Result<_, _>>()?;
+            let (after, next) = (maybe(after)?, maybe(next)?);
+            LiveBody::KeysOk { n, after, next, objects: into_objects(objects)?, wanted }
+        }
     })
 }
 

@@ -107,6 +107,7 @@ pub(super) enum Refusal {
     DiskFull,
     NotDamaged,
     OwnersSilent { answered: u8, owners: u8 },
+    TooOld(Id128),
 }
 
 pub(super) fn request(request: &LiveRequest) -> Request<'_> {
@@ -271,6 +272,7 @@ fn refusal(refusal: LiveRefusal) -> Refusal {
         LiveRefusal::OwnersSilent { answered, owners } => {
             Refusal::OwnersSilent { answered, owners }
         }
+        LiveRefusal::TooOld(floor) => Refusal::TooOld(Id128(floor.0)),
         LiveRefusal::Unavailable { have, need } => Refusal::Unavailable { have, need },
     }
 }
@@ -308,6 +310,7 @@ fn into_refusal(refusal: Refusal) -> Result<LiveRefusal, DecodeError> {
         Refusal::OwnersSilent { answered, owners } => {
             LiveRefusal::OwnersSilent { answered, owners }
         }
+        Refusal::TooOld(floor) => LiveRefusal::TooOld(AddId(floor.0)),
         Refusal::Unavailable { have, need } => LiveRefusal::Unavailable { have, need },
     })
 }

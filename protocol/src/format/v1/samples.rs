@@ -15,6 +15,7 @@ use crate::{
     key::{Key, Partition},
     message::{Answer, Body, Message},
     object::{Addition, Digest, Entry, Object, Value},
+    reap_page::{Goes, Reapable},
     record::{Owed, Record},
     request::{Operation, Refusal, Request, Response},
     trees::{Branch, MAX_DEPTH, Sum},
@@ -122,6 +123,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
         Refusal::DiskFull,
         Refusal::NotDamaged,
         Refusal::OwnersSilent { answered: 1, owners: 2 },
+        Refusal::TooOld(AddId(u128::MAX / 11)),
     ]
 }
 
@@ -159,9 +161,53 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("forward", Body::Forward { request, asked }),
         ("forward ok", Body::ForwardOk { request, response }),
     ];
-    let bodies = bodies.into_iter().chain(exchange());
+    let bodies = bodies.into_iter().chain(exchange()).chain(round());
     let message = |body| Message { view: view(), partition: Partition(1_023), body };
     bodies.into_iter().map(|(name, body)| (name, message(body))).collect()
+}
+
+/// What a reap round names.
+pub(super) fn reapable() -> Arc<[Reapable]> {
+    let actor = |incarnation| dot(incarnation, 300, 1).actor;
+    let spent = Goes::Spent([actor(5), actor(u64::MAX)].into());
+    let item =
+        |name, goes| Reapable { key: key("carts", name), digest: Digest(u128::MAX / 5), goes };
+    [item("alice", Goes::Whole), item("bob", spent)].into()
+}
+
+/// The messages of a reap round.
+fn round() -> Vec<(&'static str, Body)> {
+    let incarnation = Incarnation(0x0909);
+    vec![
+        ("judge", Body::Judge),
+        ("judge ok", Body::JudgeOk { fit: true, incarnation }),
+        ("reap", Body::Reap { floor: Some(AddId(u128::MAX / 7)), items: reapable() }),
+        ("reap without floor", Body::Reap { floor: None, items: Arc::from([]) }),
+        ("outdated", Body::Outdated),
+    ]
+}
+
+fn any_round() -> impl Strategy<Value = Body> {
+    let judged = (any::<bool>(), any::<u64>().prop_map(Incarnation));
+    let floor = option::of(any::<u128>().prop_map(AddId));
+    let actors = vec_of(any_actor(), 0..4).prop_map(|mut actors| {
+        actors.sort_unstable();
+        actors.dedup();
+        Goes::Spent(actors.into())
+    });
+    let goes = prop_oneof![Just(Goes::Whole), actors];
+    let item = (any_key(), any::<u128>().prop_map(Digest), goes);
+    let items = vec_of(item.prop_map(|(key, digest, goes)| Reapable { key, digest, goes }), 0..4);
+    prop_oneof![
+        Just(Body::Judge),
+        Just(Body::Outdated),
+        judged.prop_map(|(fit, incarnation)| Body::JudgeOk { fit, incarnation }),
+        (floor, items).prop_map(|(floor, mut items)| {
+            items.sort_unstable();
+            items.dedup_by_key(|item| item.key.clone());
+            Body::Reap { floor, items: items.into() }
+        }),
+    ]
 }
 
 /// The messages of one exchange of trees.
@@ -386,6 +432,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         (id.clone(), any_request()).prop_map(|(request, asked)| Body::Forward { request, asked }),
         (id, any_response()).prop_map(|(request, response)| Body::ForwardOk { request, response }),
         any_exchange(),
+        any_round(),
     ]
 }
 

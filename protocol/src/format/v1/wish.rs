@@ -8,6 +8,7 @@ use super::{
     DecodeError, key,
     layout::{self, Bucket, Member},
     primitive::{Id128, Random64},
+    reap::{self, Reaped},
 };
 use crate::{
     id::{NodeId, Zone},
@@ -63,6 +64,7 @@ pub(super) enum Decree<'a> {
         #[serde(borrow)]
         commands: Vec<Staged<'a>>,
         withdrawn: Vec<Id128>,
+        reaped: Reaped,
     },
     Finish,
 }
@@ -103,9 +105,10 @@ pub(super) fn into_staged(staged: &Staged<'_>) -> Result<LiveStaged, DecodeError
 
 pub(super) fn decree(decree: &LiveDecree) -> Decree<'_> {
     match decree {
-        LiveDecree::Joint { commands, withdrawn } => Decree::Joint {
+        LiveDecree::Joint { commands, withdrawn, reaped } => Decree::Joint {
             commands: commands.iter().map(staged).collect(),
             withdrawn: withdrawn.iter().map(|id| Id128(*id)).collect(),
+            reaped: reap::reaped(*reaped),
         },
         LiveDecree::Finish => Decree::Finish,
     }
@@ -113,9 +116,10 @@ pub(super) fn decree(decree: &LiveDecree) -> Decree<'_> {
 
 pub(super) fn into_decree(decree: &Decree<'_>) -> Result<LiveDecree, DecodeError> {
     Ok(match decree {
-        Decree::Joint { commands, withdrawn } => LiveDecree::Joint {
+        Decree::Joint { commands, withdrawn, reaped } => LiveDecree::Joint {
             commands: commands.iter().map(into_staged).collect::<Result<Arc<[_]>, _>>()?,
             withdrawn: withdrawn.iter().map(|id| id.0).collect(),
+            reaped: reap::into_reaped(*reaped),
         },
         Decree::Finish => LiveDecree::Finish,
     })
