@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use cartwheel_protocol::{
-    Config, Effect, Effects, Input, Message, Replica,
+    Config, Effect, Effects, Input, Message, Replica, Timer,
     bucket::{Bucket, BucketName},
     id::{AddId, ClusterId, Incarnation, NodeId, PutId, Zone},
     key::{Key, Partitions, RecordKey},
@@ -19,6 +19,8 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 const ENTRIES: [u64; 4] = [1, 10, 100, 999];
 /// Bytes of a value.
 const VALUES: [usize; 3] = [100, 4_096, 65_536];
+/// Records that a page of a tree's scan finds more than enough of.
+const RECORDS: u64 = 1_000;
 
 /// One of three owners of everything, with its store.
 #[derive(Clone)]
@@ -32,6 +34,15 @@ impl Node {
         let replica = Replica::new(NodeId(id), Incarnation(id), Config::new(ClusterId(7)));
         let mut node = Self { replica, memory: BTreeMap::new() };
         node.step(Input::View(view.clone()));
+        node
+    }
+
+    /// One whose trees are whole.
+    fn with_trees(id: u64, view: &Arc<View>) -> Self {
+        let mut node = Self::new(id, view);
+        while node.replica.trees_left() > 0 {
+            node.step(Input::Timeout(Timer::Trees));
+        }
         node
     }
 
@@ -151,5 +162,37 @@ fn registers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, carts, registers);
+/// What trees cost a write, one page of building them, and one comparison of a root.
+fn trees(c: &mut Criterion) {
+    let view = view();
+    let mut group = c.benchmark_group("step/trees");
+    group.throughput(Throughput::Elements(1));
+    let sent = messages(NodeId(2), Node::new(1, &view).step(put(1, VALUES[0]))).remove(0);
+    let receive = Input::Message { from: NodeId(1), message: sent };
+    for (name, node) in [("without", Node::new(2, &view)), ("with", Node::with_trees(2, &view))] {
+        bench_step(&mut group, BenchmarkId::new("receive-put", name), &node, &receive);
+    }
+    let mut full = Node::new(2, &view);
+    for number in 0..RECORDS {
+        let name = number.to_be_bytes();
+        let key = Key::new(BucketName::new("default").expect("a valid name"), name);
+        let value = vec![7; VALUES[0]].into();
+        let put = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
+        full.step(request(number, key, put));
+    }
+    // Only the records count: nothing of the requests that made them is left.
+    let full = Node { memory: full.memory, ..Node::new(2, &view) };
+    let page = Input::Timeout(Timer::Trees);
+    bench_step(&mut group, BenchmarkId::new("build", "page"), &full, &page);
+    let mut n1 = Node::with_trees(1, &view);
+    let n2 = Node::with_trees(2, &view);
+    let next = Input::Timeout(Timer::AntiEntropy);
+    bench_step(&mut group, BenchmarkId::new("compare", "batch"), &n1, &next);
+    let asked = messages(NodeId(2), n1.step(next)).remove(0);
+    let answer = Input::Message { from: NodeId(1), message: asked };
+    bench_step(&mut group, BenchmarkId::new("compare", "answer"), &n2, &answer);
+    group.finish();
+}
+
+criterion_group!(benches, carts, registers, trees);
 criterion_main!(benches);
