@@ -172,6 +172,20 @@ fn check_words(source: &Source) -> Vec<Complaint> {
         .collect()
 }
 
+/// What mutants change in tests is of use only where `.ci/run` runs them in a build with mutants.
+fn check_mutants_are_run(source: &Source, script: &str) -> Vec<Complaint> {
+    // Split, so that this file does not find itself.
+    let needle = concat!("feature = ", "\"mutants\"");
+    let Some((_, inside)) = source.path.split_once("/tests/") else { return Vec::new() };
+    let target = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
+    let runs = script.split_whitespace().collect::<Vec<_>>();
+    let is_run = runs.windows(2).any(|pair| pair == ["--test", target]);
+    if !source.text.contains(needle) || is_run {
+        return Vec::new();
+    }
+    vec![format!("{}: .ci/run does not run it with mutants: --test {target}", source.path)]
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -207,7 +221,9 @@ fn the_tree_is_tidy() {
     }
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("exists");
     complaints.extend(check_no_mutants_in_dependencies("the root", &manifest));
+    let script = fs::read_to_string(root().join(".ci/run")).expect("exists");
     for source in &sources {
+        complaints.extend(check_mutants_are_run(source, &script));
         complaints.extend(check_drivers_name_no_message(source));
         complaints.extend(check_length(source));
         complaints.extend(check_functions(source));
@@ -279,4 +295,15 @@ fn a_file_that_nothing_reaches_is_found() {
 #[test]
 fn left_overs_are_found() {
     assert_eq!(check_words(&source("a.rs", concat!("    todo", "!()\n"))).len(), 1);
+}
+
+#[test]
+fn a_test_of_mutants_that_is_not_run_is_found() {
+    let gated = concat!("#[cfg(feature = ", "\"mutants\")]\n");
+    let one = source("model/tests/mutants.rs", gated);
+    let two = source("protocol/tests/membership/main.rs", gated);
+    let script = "cargo test --test mutants --test cluster";
+    assert_eq!(check_mutants_are_run(&one, script).len(), 0);
+    assert_eq!(check_mutants_are_run(&two, script).len(), 1);
+    assert_eq!(check_mutants_are_run(&source("model/tests/presets.rs", ""), script).len(), 0);
 }
