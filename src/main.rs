@@ -15,6 +15,7 @@ mod model;
 mod output;
 mod program;
 mod quiet;
+mod reap;
 mod record;
 mod register;
 mod serve;
@@ -75,6 +76,8 @@ Exit codes: 0 all properties hold (with --mutant: it is caught), 1 not, 2 incomp
     Record(record::RecordArgs),
     /// Wait until nothing is under way: one layout, no hint owed, nobody catching up
     Quiet(quiet::QuietArgs),
+    /// Free what tombstones, cancelled additions and old clocks take, where nobody needs it any more
+    Reap(reap::ReapArgs),
     /// Run one node
     Serve(serve::Args),
     /// Make a node's store and print its line of the cluster file
@@ -124,6 +127,7 @@ fn run(cli: Cli) -> Exit {
         Command::Bucket(args) => member::bucket(&args),
         Command::Record(args) => record::run(&args),
         Command::Quiet(args) => quiet::run(&args),
+        Command::Reap(args) => reap::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Format(args) => serve::format(&args),
         Command::Check(args) => check::run(&args),

@@ -50,6 +50,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("anti_entropy_rest_ms", "The rest when all trees were compared"),
     ("tree_depth", "How many levels a tree has, each node with 16 children"),
     ("tree_rescan_every_ms", "The pause between rebuilding two partitions' trees; 0 for never"),
+    ("reap_every_s", "The time between two runs of reap rounds of the node's own; 0 for none"),
+    ("reap_older_than_s", "How old cancelled additions are that such a run may forget"),
     ("move_mib_per_s", "The most that each kind of background work moves, in MiB a second"),
     (
         "background_slowdown_percent",

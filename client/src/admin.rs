@@ -11,8 +11,10 @@ use tokio::time::sleep;
 
 use crate::{
     client::Client,
+    connection::Connection,
     error::Error,
     members::{Fate, Members, NewWish, Outlook, RowSeen, ShardSeen, StageError, Standing, Wish},
+    peers::Closed,
 };
 
 /// The pause between two looks at the cluster.
@@ -89,9 +91,19 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn members_at(&self, address: &str, within: Duration) -> Result<Members, Error> {
+        self.asked_at(address, within, async |connection| connection.members(within).await).await
+    }
+
+    /// What the node at this address says.
+    pub(crate) async fn asked_at<T>(
+        &self,
+        address: &str,
+        within: Duration,
+        ask: impl AsyncFnOnce(&Connection) -> Result<T, Closed>,
+    ) -> Result<T, Error> {
         let asking = async {
             let connection = self.routes().connection(address).await?;
-            connection.members(within).await.map_err(|closed| closed.to_string())
+            ask(&connection).await.map_err(|closed| closed.to_string())
         };
         let said = tokio::time::timeout(within, asking).await;
         let said = said.unwrap_or_else(|_| Err(format!("no answer within {within:?}")));

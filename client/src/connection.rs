@@ -7,7 +7,7 @@ use std::{
 
 use cartwheel_protocol::{
     format::{Formats, v1},
-    id::{ClusterId, NodeId},
+    id::{AddId, ClusterId, NodeId},
     limits::{MAX_KEY, MAX_SKU},
     request::{Operation, Refusal, Request, Response},
 };
@@ -23,6 +23,7 @@ use crate::{
     handshake::{self, Hello, Kind, Welcome},
     members::{Members, NewWish, Outlook, StageError},
     peers::{Closed, open_stream},
+    reaping::{ReapError, ReapSeen},
     service::{ClientApiClient, Directory, RequestError, Status},
 };
 
@@ -163,6 +164,27 @@ impl Connection {
     ) -> Result<Result<Outlook, StageError>, Closed> {
         let answered = self.api.stage(in_time(within), wishes, only_plan).await;
         answered.map_err(|error| closed(&error, within))
+    }
+
+    /// Begins a run of reap rounds there.
+    ///
+    /// # Errors
+    /// The connection is lost, or no answer came in time: then it may have begun. Inside, why it did not.
+    pub async fn reap(
+        &self,
+        up_to: Option<AddId>,
+        within: Duration,
+    ) -> Result<Result<(), ReapError>, Closed> {
+        let answered = self.api.reap(in_time(within), up_to.map(|up_to| up_to.0)).await;
+        answered.map_err(|error| closed(&error, within))
+    }
+
+    /// How the node's runs of reap rounds are.
+    ///
+    /// # Errors
+    /// The connection is lost, or no answer came in time.
+    pub async fn reaping(&self, within: Duration) -> Result<ReapSeen, Closed> {
+        self.api.reaping(in_time(within)).await.map_err(|error| closed(&error, within))
     }
 }
 

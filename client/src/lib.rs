@@ -26,6 +26,7 @@ mod identity;
 pub mod members;
 mod peers;
 mod pieces;
+pub mod reaping;
 mod refusals;
 mod resolver;
 mod route;

@@ -18,7 +18,7 @@ use std::{
 use cartwheel_protocol::{
     Message,
     format::{DecodeError, v1},
-    id::NodeId,
+    id::{AddId, NodeId},
     membership::MemberMessage,
     request::{Request, Response},
 };
@@ -41,6 +41,7 @@ use crate::{
     handshake::{self, Hello, Kind, Refused, Welcome},
     members::{Members, NewWish, Outlook, StageError},
     pieces::Assembler,
+    reaping::{ReapError, ReapSeen},
     refusals::Refusals,
     service::{ClientApi, DeliverError, Directory, Peer, Piece, RequestError, Status},
 };
@@ -71,6 +72,12 @@ pub trait NodeService: Send + Sync + 'static {
         wishes: Vec<NewWish>,
         only_plan: bool,
     ) -> impl Future<Output = Result<Outlook, StageError>> + Send;
+
+    /// Begins a run of reap rounds, in which cancelled add_ids up to this one may go.
+    fn reap(&self, up_to: Option<AddId>) -> impl Future<Output = Result<(), ReapError>> + Send;
+
+    /// How the node's runs of reap rounds are.
+    fn reaping(&self) -> impl Future<Output = ReapSeen> + Send;
 
     /// Who owns what; `None` before the node has a view.
     fn directory(&self) -> Option<Directory>;
@@ -520,6 +527,14 @@ impl<S: NodeService> ClientApi for ClientLink<S> {
         only_plan: bool,
     ) -> Result<Outlook, StageError> {
         self.service.stage(wishes, only_plan).await
+    }
+
+    async fn reap(self, _: Context, up_to: Option<u128>) -> Result<(), ReapError> {
+        self.service.reap(up_to.map(AddId)).await
+    }
+
+    async fn reaping(self, _: Context) -> ReapSeen {
+        self.service.reaping().await
     }
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::Bytes,
     members::{Members, NewWish, Outlook, StageError},
+    reaping::{ReapError, ReapSeen},
 };
 
 /// What peers call. It answers when the batch is queued, not when it is handled: what replicas say to each
@@ -45,6 +46,11 @@ pub trait ClientApi {
     /// Stages wishes, all or none of them, and tells what they do to the layout together with those that wait
     /// already. With `only_plan` nothing is staged.
     async fn stage(wishes: Vec<NewWish>, only_plan: bool) -> Result<Outlook, StageError>;
+    /// Begins a run of reap rounds over all of which the node is the first owner. Cancelled add_ids up to `up_to` may
+    /// go; without it none.
+    async fn reap(up_to: Option<u128>) -> Result<(), ReapError>;
+    /// How the node's runs of reap rounds are.
+    async fn reaping() -> ReapSeen;
 }
 
 /// A message, or a part of one that is too long for a batch. The parts of one message follow each other on

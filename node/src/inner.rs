@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cartwheel_client::members::{Members, NewWish, Outlook, StageError, Standing};
+use cartwheel_client::reaping::{Freed, ReapError, ReapSeen};
 use cartwheel_client::service::{Directory, RequestError, Status};
 use cartwheel_client::{NodeService, Overloaded, TcpPeers};
 use cartwheel_protocol::Message;
-use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId};
+use cartwheel_protocol::id::{AddId, ClusterId, Incarnation, NodeId};
 use cartwheel_protocol::membership::MemberMessage;
 use cartwheel_protocol::request::{Request, Response};
 use cartwheel_protocol::rules::{HAS_MUTANTS, Mutant};
@@ -121,6 +122,14 @@ impl Inner {
             counts.push((format!("foreground-{kind}-us"), latency.recent_us as u64));
             counts.push((format!("foreground-{kind}-usual-us"), latency.usual_us as u64));
         }
+        let freed = self.shards.iter().map(|shard| shard.freed.seen());
+        let freed = freed.fold(Freed::default(), Freed::and);
+        counts.extend([
+            ("reaped-records".into(), freed.records),
+            ("reaped-cancelled".into(), freed.cancelled),
+            ("reaped-clock-entries".into(), freed.clock_entries),
+            ("reaped-bytes".into(), freed.bytes),
+        ]);
         for (peer, sent) in self.peers.counts() {
             counts.push((format!("sent-to-{peer}"), sent.sent));
             counts.push((format!("dropped-to-{peer}"), sent.full + sent.unconnected));
@@ -171,6 +180,20 @@ impl NodeService for Inner {
             return Err(StageError::Busy);
         }
         answer.await.unwrap_or(Err(StageError::Busy))
+    }
+
+    async fn reap(&self, up_to: Option<AddId>) -> Result<(), ReapError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.control.ask(Delivery::Reap { up_to, reply }) {
+            return Err(ReapError::Busy);
+        }
+        answer.await.unwrap_or(Err(ReapError::Busy))
+    }
+
+    async fn reaping(&self) -> ReapSeen {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.control.ask(Delivery::Reaping { reply });
+        if asked { answer.await.unwrap_or_default() } else { ReapSeen::default() }
     }
 
     fn directory(&self) -> Option<Directory> {

@@ -5,8 +5,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cartwheel_protocol::Compared;
 use cartwheel_protocol::request::{Operation, Refusal, Response};
+use cartwheel_protocol::{Compared, Freed};
 use metrics::{
     Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram,
 };
@@ -60,6 +60,9 @@ fn describe() {
         "Keys that exchanges of trees found to differ"
     );
     describe_gauge!("cartwheel_tree_partitions_left", "Partitions whose trees are being built");
+    describe_counter!("cartwheel_reap_rounds_total", "Reap rounds that this node carried through");
+    describe_counter!("cartwheel_reap_given_up_total", "Pages of reap rounds that came to nothing");
+    describe_counter!("cartwheel_reaped_total", "What reap rounds have freed here, by kind");
     describe_counter!("cartwheel_undecodable_total", "Connections closed for undecodable bytes");
     describe_counter!("cartwheel_connections_refused_total", "Connections that were not let in");
     describe_counter!("cartwheel_overloaded_requests_total", "Requests that were told overloaded");
@@ -188,6 +191,8 @@ pub(crate) struct ShardMetrics {
     exchanges: [Counter; 3],
     repaired: Counter,
     dropped_pages: Counter,
+    /// Records, cancelled add_ids, clock entries, bytes.
+    reaped: [Counter; 4],
 }
 
 impl ShardMetrics {
@@ -197,7 +202,15 @@ impl ShardMetrics {
             .map(|outcome| counter!("cartwheel_exchanges_total", "outcome" => outcome));
         let repaired = counter!("cartwheel_repaired_keys_total");
         let (requests, dropped_pages) = (RequestMetrics::new(), dropped("pages"));
-        Self { requests, steps, turns, exchanges, repaired, dropped_pages }
+        let reaped = ["records", "cancelled", "clock-entries", "bytes"]
+            .map(|kind| counter!("cartwheel_reaped_total", "kind" => kind));
+        Self { requests, steps, turns, exchanges, repaired, dropped_pages, reaped }
+    }
+
+    /// A reap round has freed this.
+    pub(crate) fn reaped(&self, freed: &Freed) {
+        let kinds = [freed.records, freed.cancelled, freed.clock_entries, freed.bytes];
+        self.reaped.iter().zip(kinds).for_each(|(counter, count)| counter.increment(count));
     }
 
     pub(crate) fn compared(&self, outcome: Compared) {

@@ -15,7 +15,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::NodeConfig;
 use crate::control::{
-    self, Control, ControlInbox, ControlOutlet, Delivery, Parts, Peers, Seen, resolve, write_saved,
+    self, Control, ControlInbox, ControlOutlet, Delivery, Parts, Peers, Reaping, Seen, resolve,
+    write_saved,
 };
 use crate::error::NodeError;
 use crate::inner::Inner;
@@ -249,6 +250,7 @@ impl Begun {
             peers: Peers::new(store.id.id, peers.clone()),
             seen,
             shards: shards.statuses(),
+            reaping: Reaping::new(shards.statuses(), config.reap_schedule()),
         };
         let thread = Control::new(parts, identity.address.clone(), saved);
         let inner = Arc::new(Inner {

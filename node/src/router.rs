@@ -105,7 +105,15 @@ impl Router {
 
     /// Tells every shard what Membership thinks now.
     pub(crate) fn opinion(&self, opinion: &Input) {
-        self.tell_all(|| Delivery::Opinion(opinion.clone()));
+        self.tell_all(|| Delivery::Told(opinion.clone()));
+    }
+
+    /// Tells one shard what to do.
+    pub(crate) fn tell(&self, shard: u16, order: Input) {
+        if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
+            // A shard that has ended needs to know nothing more.
+            let _: Result<(), Refused> = inbox.control(Delivery::Told(order));
+        }
     }
 
     /// Gives every shard its view.

@@ -216,5 +216,5 @@ pub mod rules;
 pub use env::shard_of;
 pub use message::{Haste, Message};
 pub use replica::Replica;
-pub use step::{Compared, Config, Effect, Effects, Fact, Input, Ticket, Timer};
+pub use step::{Compared, Config, Effect, Effects, Fact, Freed, Input, ReapEnd, Ticket, Timer};
 pub use trees::{MAX_DEPTH as MAX_TREE_DEPTH, Sum, TreeId};

@@ -115,6 +115,13 @@ impl Replica {
         self.reaping.is_at()
     }
 
+    /// How far the run of reaping is, if there is one, in thousandths of the partitions.
+    pub fn reaped_permille(&self) -> Option<u32> {
+        let partitions = u64::from(self.view.as_ref()?.partitions().count());
+        let at = u64::from(self.reaps_at()?.0).min(partitions);
+        Some((at * 1_000 / partitions) as u32)
+    }
+
     /// How many partitions this shard still has to catch up with before the change under way may finish.
     pub fn catching_up(&self) -> usize {
         self.catch_up.left()

@@ -9,12 +9,13 @@ use std::{
 use cartwheel_client::{
     Identity, Limits, NodeService, Overloaded, Server,
     members::{Members, NewWish, Outlook, StageError},
+    reaping::{ReapError, ReapSeen},
     service::{BucketEntry, Directory, RequestError, Seat, Status},
 };
 use cartwheel_protocol::{
     Message,
     format::Formats,
-    id::{ClusterId, NodeId},
+    id::{AddId, ClusterId, NodeId},
     layout::LayoutHash,
     membership::MemberMessage,
     request::{Request, Response},
@@ -101,6 +102,14 @@ impl NodeService for Node {
 
     async fn stage(&self, _: Vec<NewWish>, _: bool) -> Result<Outlook, StageError> {
         Err(StageError::NoView)
+    }
+
+    async fn reap(&self, _: Option<AddId>) -> Result<(), ReapError> {
+        Err(ReapError::NoMember)
+    }
+
+    async fn reaping(&self) -> ReapSeen {
+        ReapSeen::default()
     }
 
     fn directory(&self) -> Option<Directory> {

@@ -8,6 +8,7 @@ mod cluster_file;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cartwheel_protocol::format::Formats;
 use cartwheel_protocol::layout::Member;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::cluster_file::write_durably;
 pub use self::cluster_file::{ClusterFile, member_line, parse_node_id};
+use crate::control::Schedule;
 use crate::pace::Limits;
 
 /// Everything that a node is told at its start. Field names are those of the TOML file and, with dashes,
@@ -92,6 +94,11 @@ pub struct NodeConfig {
     /// The pause between rebuilding one partition's trees and the next's once all are whole, in milliseconds: 1 to
     /// 3,600,000, or 0 for never.
     pub tree_rescan_every_ms: u32,
+    /// The time between two runs of reap rounds that the node begins by itself, in seconds: 1 to 31,536,000, or 0 for none.
+    pub reap_every_s: u32,
+    /// How old cancelled additions are that such a run may forget, in seconds: 1 to 315,360,000. An addition that is sent
+    /// again later than that is refused.
+    pub reap_older_than_s: u32,
     /// The most that each kind of background work moves, in MiB a second: 1 to 1,000,000. The shards have equal parts of it.
     pub move_mib_per_s: u32,
     /// Background work yields when clients' requests take longer than so many percent of what they usually take: 100 to
@@ -225,6 +232,8 @@ impl Default for NodeConfig {
             anti_entropy_rest_ms: core.anti_entropy_rest_ms,
             tree_depth: core.tree_depth,
             tree_rescan_every_ms: core.tree_rescan_every_ms,
+            reap_every_s: 0,
+            reap_older_than_s: 86_400,
             move_mib_per_s: core.move_bytes_per_s >> 20,
             background_slowdown_percent: 150,
             background_least_percent: 10,
@@ -316,6 +325,8 @@ impl NodeConfig {
             "anti_entropy_rest_ms",
             "tree_depth",
             "tree_rescan_every_ms",
+            "reap_every_s",
+            "reap_older_than_s",
             "move_mib_per_s",
             "background_slowdown_percent",
             "background_least_percent",
@@ -339,7 +350,7 @@ impl NodeConfig {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let ranges: [(&str, u64, u64, u64); 27] = [
+        let ranges: [(&str, u64, u64, u64); 29] = [
             ("weight", self.weight.into(), 1, Member::MAX_WEIGHT.into()),
             ("gossip_every_ms", self.gossip_every_ms.into(), 10, 60_000),
             ("suspect_after", self.suspect_after.into(), 2, 1_000),
@@ -356,6 +367,8 @@ impl NodeConfig {
             ("anti_entropy_rest_ms", self.anti_entropy_rest_ms.into(), 1, 3_600_000),
             ("tree_depth", self.tree_depth.into(), 0, MAX_TREE_DEPTH.into()),
             ("tree_rescan_every_ms", self.tree_rescan_every_ms.into(), 0, 3_600_000),
+            ("reap_every_s", self.reap_every_s.into(), 0, 31_536_000),
+            ("reap_older_than_s", self.reap_older_than_s.into(), 1, 315_360_000),
             ("move_mib_per_s", self.move_mib_per_s.into(), 1, 1_000_000),
             ("background_slowdown_percent", self.background_slowdown_percent.into(), 100, 100_000),
             ("background_least_percent", self.background_least_percent.into(), 1, 100),
@@ -434,6 +447,13 @@ impl NodeConfig {
     fn move_bytes_per_s(&self) -> u32 {
         let bytes = (u64::from(self.move_mib_per_s) << 20) / u64::from(self.shards);
         u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    /// When the node reaps by itself, if it does.
+    pub(crate) fn reap_schedule(&self) -> Option<Schedule> {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let (every, older_than) = (seconds(self.reap_every_s), seconds(self.reap_older_than_s));
+        (!every.is_zero()).then_some(Schedule { every, older_than })
     }
 
     /// How far background work yields.

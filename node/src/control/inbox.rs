@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use cartwheel_client::members::{Members, NewWish, Outlook, StageError};
+use cartwheel_client::reaping::{ReapError, ReapSeen};
 use cartwheel_client::{Closed, PeerEvents};
 use cartwheel_protocol::Fact;
-use cartwheel_protocol::id::NodeId;
+use cartwheel_protocol::id::{AddId, NodeId};
 use cartwheel_protocol::membership::{Evidence, MemberMessage};
 use metrics::Counter;
 use tokio::sync::oneshot;
@@ -43,6 +44,10 @@ pub(crate) enum Delivery {
     Members { reply: oneshot::Sender<Members> },
     /// Somebody wishes for changes.
     Stage { wishes: Vec<NewWish>, only_plan: bool, reply: oneshot::Sender<Staging> },
+    /// Somebody wants all reaped that may go, with cancelled add_ids up to this one.
+    Reap { up_to: Option<AddId>, reply: oneshot::Sender<Result<(), ReapError>> },
+    /// How is that?
+    Reaping { reply: oneshot::Sender<ReapSeen> },
     /// The watermark has moved.
     Durable,
     /// End after what came before.
@@ -106,14 +111,12 @@ impl ControlInbox {
             | Fact::CaughtUp(_)
             | Fact::Drained(_)
             | Fact::Damaged(_)
-            | Fact::Reap { .. } => {
+            | Fact::Reap { .. }
+            | Fact::ReapEnded { .. } => {
                 self.send(Delivery::Fact { shard, fact });
             }
             // The shard keeps it.
-            Fact::Compared { .. }
-            | Fact::Judged { .. }
-            | Fact::Reaped(_)
-            | Fact::ReapEnded { .. } => {}
+            Fact::Compared { .. } | Fact::Judged { .. } | Fact::Reaped(_) => {}
         }
     }
 
@@ -192,7 +195,10 @@ impl ControlOutlet {
         match &delivery {
             Delivery::Evidence(_) => self.gates.evidence.leave(1),
             Delivery::Message { .. } => self.gates.messages.leave(1),
-            Delivery::Members { .. } | Delivery::Stage { .. } => self.gates.questions.leave(1),
+            Delivery::Members { .. }
+            | Delivery::Stage { .. }
+            | Delivery::Reap { .. }
+            | Delivery::Reaping { .. } => self.gates.questions.leave(1),
             Delivery::Connection(_)
             | Delivery::Fact { .. }
             | Delivery::Newer

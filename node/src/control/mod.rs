@@ -9,6 +9,7 @@
 
 mod inbox;
 mod peers;
+mod reaping;
 mod saved;
 mod seeds;
 mod seen;
@@ -20,19 +21,21 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cartwheel_client::members::{NewWish, Outlook, StageError, Standing};
-use cartwheel_protocol::Input;
-use cartwheel_protocol::id::NodeId;
+use cartwheel_client::reaping::ReapError;
+use cartwheel_protocol::id::{AddId, NodeId};
 use cartwheel_protocol::layout::Command;
 use cartwheel_protocol::membership::{
     Evidence, Fate, MemberEffect, MemberEffects, MemberInput, MemberTicket, MemberTimer,
     Membership, Saved, Staged, Wish,
 };
 use cartwheel_protocol::view::View;
+use cartwheel_protocol::{Fact, Input};
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::watch;
 
 pub(crate) use self::inbox::{ControlInbox, ControlOutlet, Delivery, inbox};
 pub(crate) use self::peers::Peers;
+pub(crate) use self::reaping::{Reaping, Schedule};
 pub(crate) use self::saved::{read_saved, write_saved};
 pub(crate) use self::seeds::{find_cluster, resolve};
 pub(crate) use self::seen::Seen;
@@ -54,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) peers: Peers,
     pub(crate) seen: watch::Sender<Seen>,
     pub(crate) shards: Vec<Arc<ShardStatus>>,
+    pub(crate) reaping: Reaping,
 }
 
 /// The thread's state.
@@ -65,6 +69,8 @@ pub(crate) struct Control {
     effects: MemberEffects,
     suspicions: Counter,
     suspected: Gauge,
+    /// When the view last changed.
+    changed: Instant,
     /// The committer has stopped the node.
     is_over: bool,
 }
@@ -81,6 +87,7 @@ impl Control {
             effects: MemberEffects::new(),
             suspicions: counter!("cartwheel_suspicions_total"),
             suspected: gauge!("cartwheel_suspected"),
+            changed: Instant::now(),
             is_over: false,
         };
         control.step(MemberInput::Start(saved));
@@ -119,7 +126,8 @@ impl Control {
 
     fn run(mut self) {
         while !self.is_over {
-            match self.parts.outlet.receive(self.timers.values().min().copied()) {
+            let until = self.timers.values().copied().chain(self.parts.reaping.next()).min();
+            match self.parts.outlet.receive(until) {
                 Some(Delivery::Stop) => return,
                 Some(delivery) => self.take(delivery),
                 None => {}
@@ -145,13 +153,17 @@ impl Control {
                 }
                 self.step(MemberInput::Message { from, message });
             }
+            Delivery::Fact { shard, fact: Fact::ReapEnded { end, rounds, given_up } } => {
+                let next = self.parts.reaping.ended(shard, end.into(), (rounds, given_up));
+                self.order(next);
+            }
             Delivery::Fact { shard, fact } => {
                 self.step(MemberInput::Report { shard, fact });
                 self.publish();
             }
             Delivery::Newer => {
                 for node in self.parts.outlet.newer() {
-                    let fact = cartwheel_protocol::Fact::Newer(node);
+                    let fact = Fact::Newer(node);
                     self.step(MemberInput::Report { shard: 0, fact });
                 }
             }
@@ -175,6 +187,14 @@ impl Control {
                 // Whoever asked may have gone; what it staged stays.
                 let _ = reply.send(self.stage(&wishes, only_plan));
             }
+            Delivery::Reap { up_to, reply } => {
+                // Whoever asked may have gone; the run goes on.
+                let _ = reply.send(self.reap(up_to));
+            }
+            Delivery::Reaping { reply } => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.parts.reaping.seen());
+            }
             Delivery::Durable => self.synced(),
             Delivery::Stop => {}
         }
@@ -187,6 +207,32 @@ impl Control {
                 self.timers.remove(&timer);
                 self.step(MemberInput::Timeout(timer));
             }
+        }
+        if self.parts.reaping.next().is_some_and(|at| at <= now) {
+            let order = self.parts.reaping.fire(now, self.changed, self.is_member());
+            self.order(order);
+        }
+    }
+
+    fn is_member(&self) -> bool {
+        let Parts { me, membership, .. } = &self.parts;
+        membership.view().is_some_and(|view| view.is_member(*me))
+    }
+
+    /// Begins a run of reap rounds.
+    fn reap(&mut self, up_to: Option<AddId>) -> Result<(), ReapError> {
+        if !self.is_member() {
+            return Err(ReapError::NoMember);
+        }
+        let order = self.parts.reaping.begin(up_to)?;
+        self.order(Some(order));
+        Ok(())
+    }
+
+    /// Tells a shard to reap.
+    fn order(&self, order: Option<reaping::Order>) {
+        if let Some((shard, bound)) = order {
+            self.parts.router.tell(shard, Input::Reap { bound });
         }
     }
 
@@ -244,7 +290,8 @@ impl Control {
         self.is_over |= writer.commits.send(commit).is_err();
     }
 
-    fn go_by(&self, view: &Arc<View>) {
+    fn go_by(&mut self, view: &Arc<View>) {
+        self.changed = Instant::now();
         tracing::info!(view = %view.id(), layout = %view.layout(), "the node goes by a view");
         self.parts.router.view(view);
         self.publish();

@@ -20,8 +20,8 @@ pub(crate) enum Delivery {
     Messages { from: NodeId, messages: Vec<Message>, at: Instant },
     /// Go by this view.
     View(Arc<View>),
-    /// Membership has changed its mind about a peer.
-    Opinion(Input),
+    /// What the node thinks or wants: of a peer, of the disk, that the shard reaps.
+    Told(Input),
     /// The watermark has moved.
     Durable,
     /// Let the thread end after what came before.
@@ -130,7 +130,7 @@ impl Outlet {
         match &delivery {
             Delivery::Request { .. } => self.gates.requests.leave(1),
             Delivery::Messages { messages, .. } => self.gates.messages.leave(messages.len()),
-            Delivery::View(_) | Delivery::Opinion(_) | Delivery::Durable | Delivery::Stop => {}
+            Delivery::View(_) | Delivery::Told(_) | Delivery::Durable | Delivery::Stop => {}
         }
         delivery
     }

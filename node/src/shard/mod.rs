@@ -10,6 +10,7 @@
 //! Only the way to the committer may block.
 
 mod exchanges;
+mod freed;
 mod held;
 mod inbox;
 mod storage;
@@ -17,7 +18,7 @@ mod timers;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cartwheel_protocol::id::NodeId;
@@ -26,6 +27,7 @@ use cartwheel_protocol::{Effect, Fact, Haste, Input, Message, Replica, Ticket, T
 use tokio::sync::oneshot;
 
 pub(crate) use self::exchanges::Exchanges;
+pub(crate) use self::freed::FreedCounts;
 use self::held::Held;
 pub(crate) use self::inbox::{Delivery, Inbox, Outlet, Refused, inbox};
 pub(crate) use self::storage::{ShardStorage, shard_of};
@@ -70,6 +72,10 @@ pub(crate) struct ShardStatus {
     pub(crate) handed_over: AtomicU64,
     /// What it finds when it compares trees.
     pub(crate) exchanges: Exchanges,
+    /// How far its run of reap rounds is, in thousandths of the partitions; 0 if there is none.
+    pub(crate) reaps_at: AtomicU32,
+    /// What reap rounds have freed.
+    pub(crate) freed: FreedCounts,
 }
 
 /// What a shard is made of.
@@ -213,7 +219,7 @@ impl<O: Outbound> Shard<O> {
                 self.step(Input::View(view));
                 Some(1)
             }
-            Delivery::Opinion(input) => {
+            Delivery::Told(input) => {
                 self.step(input);
                 Some(1)
             }
@@ -329,8 +335,16 @@ impl<O: Outbound> Shard<O> {
             | Fact::Drained(_)
             | Fact::Damaged(_)
             | Fact::Reap { .. } => self.parts.outbound.report(fact),
-            // Nobody watches.
-            Fact::Judged { .. } | Fact::Reaped(_) | Fact::ReapEnded { .. } => {}
+            Fact::Reaped(freed) => {
+                self.parts.metrics.reaped(&freed);
+                self.parts.status.freed.add(&freed);
+            }
+            Fact::ReapEnded { .. } => {
+                self.parts.status.reaps_at.store(0, Ordering::Relaxed);
+                self.parts.outbound.report(fact);
+            }
+            // The one who began the round counts verdicts.
+            Fact::Judged { .. } => {}
         }
     }
 
@@ -375,6 +389,9 @@ impl<O: Outbound> Shard<O> {
         status.pending.store(self.parts.replica.pending(), Ordering::Relaxed);
         status.catching_up.store(self.parts.replica.catching_up(), Ordering::Relaxed);
         status.exchanges.building(self.parts.replica.trees_left());
+        if let Some(permille) = self.parts.replica.reaped_permille() {
+            status.reaps_at.store(permille, Ordering::Relaxed);
+        }
         status.unmended.store(self.parts.replica.unmended(), Ordering::Relaxed);
         let looks = self.parts.replica.is_looking_for_damage();
         status.looks_for_damage.store(looks, Ordering::Relaxed);
