@@ -34,7 +34,7 @@ use crate::{
 
 /// How many keys a page has at most.
 const MAX_ITEMS: usize = 64;
-/// How many partitions are looked at in one step.
+/// How many partitions without a record are passed over in one step.
 const MAX_PARTITIONS: usize = 64;
 /// The pause between two pages of a run, in milliseconds: foreground requests come in between.
 const PAGE_GAP_MS: u32 = 5;
@@ -79,6 +79,16 @@ enum Stage {
     Wanted(Arc<ReapPage>, Option<AddId>),
     /// It has; these nodes are fit.
     Round(Arc<ReapPage>, Vec<NodeId>),
+}
+
+/// What one scan has found.
+struct Found {
+    /// What may go.
+    items: Vec<Reapable>,
+    /// The newest add_id that goes with it.
+    floor: Option<AddId>,
+    /// How many records were read for it, those of partitions beyond included.
+    scanned: usize,
 }
 
 impl Reaping {
@@ -253,7 +263,7 @@ impl Run {
             self.go_to_next();
         }
         self.stage = Stage::Looking;
-        env.set_timer(Timer::Reap, PAGE_GAP_MS);
+        env.rest(Timer::Reap, PAGE_GAP_MS);
     }
 
     fn go_to_next(&mut self) {
@@ -281,10 +291,13 @@ impl Run {
                 return Some(ReapEnd::Done);
             };
             self.from = self.from.clone().max(RecordKey::start_of(partition));
-            let (items, floor) = self.collect(env, running);
+            let Found { items, floor, scanned } = self.collect(env, running);
             if items.is_empty() {
                 self.go_to_next();
-                continue;
+                if scanned == 0 {
+                    continue;
+                }
+                break;
             }
             let page = Arc::new(ReapPage { partition, items: items.into() });
             if !env.keeps(Mutant::PruneWhenCovered) {
@@ -296,7 +309,7 @@ impl Run {
             want(env, page, floor);
             return None;
         }
-        env.set_timer(Timer::Reap, PAGE_GAP_MS);
+        env.rest(Timer::Reap, PAGE_GAP_MS);
         None
     }
 
@@ -305,10 +318,11 @@ impl Run {
         &mut self,
         env: &Env<'_, S>,
         running: &BTreeMap<NodeId, Incarnation>,
-    ) -> (Vec<Reapable>, Option<AddId>) {
+    ) -> Found {
         let (partition, limit) = (self.from.partition, env.config.tree_page);
         let (mut items, mut floor) = (Vec::new(), None);
         let found = env.storage.scan(&self.from, limit);
+        let scanned = found.len();
         let whole = found.len() == limit && found.iter().all(|(key, _)| key.partition == partition);
         self.next = found.last().filter(|_| whole).map(|(key, _)| hints::after(key.clone()));
         let me = env.incarnation;
@@ -337,7 +351,7 @@ impl Run {
             let exists = next.0 < env.view.partitions().count();
             self.next = exists.then(|| RecordKey::start_of(next));
         }
-        (items, floor)
+        Found { items, floor, scanned }
     }
 
     /// All are fit: every owner drops what the page names.
@@ -354,7 +368,7 @@ impl Run {
         self.rounds += 1;
         self.stage = Stage::Looking;
         self.go_to_next();
-        env.set_timer(Timer::Reap, PAGE_GAP_MS);
+        env.rest(Timer::Reap, PAGE_GAP_MS);
     }
 }
 

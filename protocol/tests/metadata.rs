@@ -1,5 +1,5 @@
-//! Metadata is bounded by how often processes started, not by how often a key was written; the paper's truncation
-//! bounds it by a number, and brings back what was replaced.
+//! Metadata is bounded by how often processes started, not by how often a key was written; reap rounds take what ended
+//! runs left; the paper's truncation bounds it by a number, and brings back what was replaced.
 
 mod support;
 
@@ -88,5 +88,26 @@ fn ten_thousand_writes_and_a_hundred_rolling_restarts_cost_what_the_restarts_do(
         // A copy that was merged into has what others dropped as well.
         let allowed = expected..=expected + 2;
         assert!(allowed.contains(&cost.clock_entries), "{work:?} {clock_entries:?}: {cost:?}");
+    }
+}
+
+#[test]
+fn a_reap_round_leaves_the_clock_entries_of_present_runs_and_what_is_live() {
+    for work in [Work::Register, Work::Cart] {
+        let mut key = Written::new(work, None);
+        for _ in 0..20 {
+            key.write_in_turn(100);
+            key.rolling_restart();
+        }
+        key.write_in_turn(3);
+        let (before, shown) = (key.cost(), key.read(NodeId(2)).0);
+        key.reap(100);
+        let after = key.cost();
+        assert!(before.clock_entries > 50 && after.clock_entries <= 3, "{work:?}: {after:?}");
+        assert_eq!(key.read(NodeId(2)).0, shown, "nothing that is live goes");
+        assert_eq!(after.content_bytes, before.content_bytes);
+        if work == Work::Cart {
+            assert!(before.cancelled > 900 && (1..=50).contains(&after.cancelled), "{after:?}");
+        }
     }
 }

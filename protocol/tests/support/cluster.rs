@@ -197,6 +197,27 @@ impl Cluster {
         self.adopt(id)
     }
 
+    /// A node carries through all reap rounds that it can, each with everybody in it.
+    pub(crate) fn reap(&mut self, id: NodeId, bound: Option<AddId>) {
+        self.step(id, Input::Reap { bound });
+        for _ in 0..1_000 {
+            let node = &self.nodes[&id];
+            if node.replica.as_ref().is_none_or(|replica| replica.reaps_at().is_none()) {
+                return;
+            }
+            if node.wanted.as_ref().is_some_and(|(above, ..)| *above == self.view.id()) {
+                self.raise(id);
+                for other in self.ids().into_iter().filter(|other| *other != id) {
+                    self.adopt(other);
+                }
+            } else {
+                self.fire(id, Timer::Reap);
+            }
+            self.settle();
+        }
+        panic!("{id} does not come to the end of its reap rounds");
+    }
+
     /// A disk is lost, and with it the node.
     pub(crate) fn wipe(&mut self, id: NodeId) {
         *self.nodes.get_mut(&id).expect("a node of the cluster") = Node::default();

@@ -102,6 +102,12 @@ impl Written {
         }
     }
 
+    /// All that may go does, but the newest `kept` of the add_ids that were given out.
+    pub(crate) fn reap(&mut self, kept: u64) {
+        let bound = AddId(self.writes.saturating_sub(kept).into());
+        self.cluster.reap(NodeId(1), Some(bound));
+    }
+
     /// What it costs now.
     pub(crate) fn cost(&mut self) -> Cost {
         let place = self.cluster.place(self.key.clone());
