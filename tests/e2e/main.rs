@@ -8,4 +8,5 @@ mod command;
 mod durability;
 mod layouts;
 mod members;
+mod reaping;
 mod refusals;

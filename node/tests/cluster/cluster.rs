@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cartwheel_client::codec::{Bytes, Frames};
 use cartwheel_client::handshake::{self, Hello, Kind};
+use cartwheel_client::reaping::{ReapError, ReapSeen};
 use cartwheel_client::service::{ClientApiClient, RequestError, Status};
 use cartwheel_node::{ClusterFile, EngineKind, Node, NodeConfig, NodeError, Options, format_store};
 use cartwheel_protocol::bucket::BucketName;
@@ -155,11 +156,20 @@ impl Client {
         &self,
         request: &Request,
     ) -> Result<Result<Response, RequestError>, RpcError> {
-        let mut context = context::current();
-        context.deadline = Instant::now() + PATIENCE;
         let bytes = Bytes(v1::encode_request(request));
-        let answer = self.0.request(context, bytes).await?;
+        let answer = self.0.request(in_time(), bytes).await?;
         Ok(answer.map(|bytes| v1::decode_response(&bytes.0).expect("the node's own encoding")))
+    }
+
+    /// Begins a run of reap rounds at the node.
+    pub(crate) async fn reap(&self, up_to: Option<AddId>) -> Result<(), ReapError> {
+        let began = self.0.reap(in_time(), up_to.map(|up_to| up_to.0)).await;
+        began.expect("the connection holds")
+    }
+
+    /// How the node's runs are.
+    pub(crate) async fn reaping(&self) -> ReapSeen {
+        self.0.reaping(in_time()).await.expect("the connection holds")
     }
 
     /// The answer to a request that the node takes.
@@ -200,6 +210,12 @@ impl Client {
             }
         }
     }
+}
+
+fn in_time() -> context::Context {
+    let mut context = context::current();
+    context.deadline = Instant::now() + PATIENCE;
+    context
 }
 
 fn request(bucket: &str, name: &str, operation: Operation) -> Request {

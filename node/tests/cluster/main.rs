@@ -3,6 +3,7 @@
 mod changes;
 mod cluster;
 mod damage;
+mod reaping;
 #[cfg(target_os = "linux")]
 mod space;
 

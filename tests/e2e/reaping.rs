@@ -1,0 +1,48 @@
+//! `cartwheel reap`: what is deleted everywhere is freed, and a node that is away is named.
+
+use crate::{
+    cluster::{Cluster, run},
+    command::cartwheel,
+    refusals::{Row, check, json},
+};
+
+fn records(said: &serde_json::Value) -> u64 {
+    said["freed"]["records"].as_u64().unwrap_or_else(|| panic!("no records in {said}"))
+}
+
+#[test]
+fn what_is_deleted_everywhere_is_freed_unless_a_node_is_away() {
+    run(async {
+        let cluster = Cluster::start(3).await;
+        let node = cluster.ground.addresses()[0].to_string();
+        let strictly = ["--strict", "-w", "3", "--node", node.as_str()];
+        for arguments in [&["cart", "add", "ann", "milk"][..], &["cart", "remove", "ann", "milk"]] {
+            let (code, said) = cartwheel(&[arguments, &strictly].concat());
+            assert_eq!(code, 0, "{arguments:?} said:\n{said}");
+        }
+        let rows: &[Row<'_>] = &[
+            (&["reap", "--at", "n9"], 254, "there is no node n9; there are n1, n2, n3"),
+            (&["reap", "--older-than", "long"], 254, "--older-than"),
+        ];
+        check(&node, rows);
+
+        assert_eq!(records(&json(&node, &["reap"])), 0, "nothing is older than a day");
+        let mut freed = 0;
+        for _ in 0..10 {
+            // The first run learns which runs of the nodes go on; what it gives up is there the next time.
+            freed += records(&json(&node, &["reap", "--older-than", "0"]));
+            if freed > 0 {
+                break;
+            }
+        }
+        assert_eq!(freed, 3, "the cart is gone from each owner");
+        let (code, said) = cartwheel(&["reap", "--show", "--node", &node]);
+        assert!(code == 0 && said.contains("n3: done"), "{said}");
+
+        cluster.kill(2).await;
+        let (code, said) = cartwheel(&["reap", "--node", &node]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("n3 is away"), "it does not name n3:\n{said}");
+        cluster.ground.stop().await;
+    });
+}
