@@ -39,21 +39,49 @@ const LONG_FILES: &[(&str, &str)] = &[
 const LONGEST_FILE: usize = 500;
 const LONGEST_FUNCTION: usize = 70;
 
+/// Every dependency that a manifest names, by the package's name, of all kinds and for all targets.
+fn dependencies(manifest: &toml::Table) -> Vec<(String, &toml::Value)> {
+    let for_targets = manifest.get("target").and_then(toml::Value::as_table);
+    let for_targets = for_targets.into_iter().flat_map(|targets| targets.values());
+    let workspace = manifest.get("workspace").and_then(toml::Value::as_table);
+    let mut holders = vec![manifest];
+    holders.extend(for_targets.filter_map(toml::Value::as_table).chain(workspace));
+    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let tables = holders.into_iter().flat_map(|holder| kinds.map(|kind| holder.get(kind)));
+    let named = tables.flatten().filter_map(toml::Value::as_table).flatten();
+    // A dependency may go under another name here.
+    let package = |name: &String, value: &toml::Value| match value.get("package") {
+        Some(package) => package.as_str().unwrap_or(name).to_owned(),
+        None => name.clone(),
+    };
+    named.map(|(name, value)| (package(name, value), value)).collect()
+}
+
 fn check_arrows(package: &str, manifest: &str) -> Vec<Complaint> {
     let allowed = ARROWS.iter().find(|(name, _)| *name == package).map_or(&[][..], |(_, to)| to);
     let manifest: toml::Table = manifest.parse().expect("a Cargo.toml is TOML");
-    let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
-    let named = tables.iter().filter_map(|table| manifest.get(*table)?.as_table());
-    let ours = named.flat_map(|table| table.keys()).filter_map(|n| n.strip_prefix("cartwheel-"));
+    let named = dependencies(&manifest);
+    let ours = named.iter().filter_map(|(name, _)| name.strip_prefix("cartwheel-"));
     ours.filter(|name| !allowed.contains(name))
         .map(|name| format!("{package} depends on {name}; allowed is {allowed:?}"))
         .collect()
 }
 
 fn check_no_mutants_in_dependencies(path: &str, manifest: &str) -> Vec<Complaint> {
-    let in_dependency = |line: &&str| line.contains("features = [") && line.contains("\"mutants\"");
-    let lines = manifest.lines().filter(in_dependency);
-    lines.map(|line| format!("{path} turns mutants on for every build of it: {line}")).collect()
+    let manifest: toml::Table = manifest.parse().expect("a Cargo.toml is TOML");
+    let turns_on = |features: Option<&toml::Value>| {
+        let listed = features.and_then(toml::Value::as_array).into_iter().flatten();
+        listed.filter_map(toml::Value::as_str).any(|f| f == "mutants" || f.ends_with("/mutants"))
+    };
+    let named = dependencies(&manifest);
+    let named = named.iter().filter(|(_, value)| turns_on(value.get("features")));
+    let mut complaints: Vec<Complaint> = named
+        .map(|(name, _)| format!("{path} turns mutants of {name} on for every build of it"))
+        .collect();
+    if turns_on(manifest.get("features").and_then(|features| features.get("default"))) {
+        complaints.push(format!("{path} turns mutants on by default"));
+    }
+    complaints
 }
 
 fn check_drivers_name_no_message(source: &Source) -> Vec<Complaint> {
@@ -172,15 +200,20 @@ fn check_words(source: &Source) -> Vec<Complaint> {
         .collect()
 }
 
-/// What mutants change in tests is of use only where `.ci/run` runs them in a build with mutants.
+/// What mutants add to tests is of use only where `.ci/run` runs them in a build with mutants; what they take away
+/// (`not(…)`) is run without.
 fn check_mutants_are_run(source: &Source, script: &str) -> Vec<Complaint> {
     // Split, so that this file does not find itself.
     let needle = concat!("feature = ", "\"mutants\"");
-    let Some((_, inside)) = source.path.split_once("/tests/") else { return Vec::new() };
+    let inside = source.path.split_once("tests/");
+    let Some((_, inside)) = inside.filter(|(up, _)| up.is_empty() || up.ends_with('/')) else {
+        return Vec::new();
+    };
     let target = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
     let runs = script.split_whitespace().collect::<Vec<_>>();
     let is_run = runs.windows(2).any(|pair| pair == ["--test", target]);
-    if !source.text.contains(needle) || is_run {
+    let adds = source.text.replace(&format!("not({needle})"), "").contains(needle);
+    if !adds || is_run {
         return Vec::new();
     }
     vec![format!("{}: .ci/run does not run it with mutants: --test {target}", source.path)]
@@ -243,13 +276,29 @@ fn an_arrow_against_the_design_is_found() {
     let manifest = "[dependencies]\ncartwheel-node = { path = \"../node\" }\nserde = \"1\"\n";
     assert_eq!(check_arrows("checker", manifest).len(), 1);
     assert_eq!(check_arrows("client", "[dependencies]\ncartwheel-protocol = \"1\"\n").len(), 0);
+    for table in ["target.'cfg(unix)'.dependencies", "target.x86_64-unknown-none.dev-dependencies"]
+    {
+        let manifest = format!("[{table}]\ncartwheel-node.workspace = true\n");
+        assert_eq!(check_arrows("checker", &manifest).len(), 1, "{table}");
+    }
+    let renamed = "[build-dependencies]\nother = { package = \"cartwheel-node\", path = \"x\" }\n";
+    assert_eq!(check_arrows("checker", renamed).len(), 1);
 }
 
 #[test]
-fn mutants_in_a_dependency_line_are_found() {
-    let line = "cartwheel-model = { path = \"model\", features = [\"mutants\"] }";
-    assert_eq!(check_no_mutants_in_dependencies("x", line).len(), 1);
-    let forwarded = "mutants = [\"cartwheel-model/mutants\"]";
+fn mutants_in_a_dependency_are_found() {
+    for manifest in [
+        "[dependencies]\ncartwheel-model = { path = \"model\", features = [\"mutants\"] }",
+        "[dev-dependencies.cartwheel-model]\nworkspace = true\nfeatures = [\n  \"x\",\n  \"mutants\",\n]",
+        "[target.'cfg(unix)'.dependencies]\ncartwheel-model.features = [\n\"mutants\"\n]",
+        "[workspace.dependencies]\ncartwheel-model = { path = \"model\", features = ['mutants'] }",
+        "[features]\ndefault = [\n  \"mutants\",\n]",
+        "[features]\ndefault = [\"cartwheel-model/mutants\"]",
+    ] {
+        assert_eq!(check_no_mutants_in_dependencies("x", manifest).len(), 1, "{manifest}");
+    }
+    let forwarded = "[features]\nmutants = [\"cartwheel-model/mutants\"]\n[dependencies]\n\
+        cartwheel-model = { path = \"model\", features = [\"x\"] }\nserde.workspace = true";
     assert_eq!(check_no_mutants_in_dependencies("x", forwarded).len(), 0);
 }
 
@@ -306,4 +355,11 @@ fn a_test_of_mutants_that_is_not_run_is_found() {
     assert_eq!(check_mutants_are_run(&one, script).len(), 0);
     assert_eq!(check_mutants_are_run(&two, script).len(), 1);
     assert_eq!(check_mutants_are_run(&source("model/tests/presets.rs", ""), script).len(), 0);
+    let gated = concat!("#![cfg(feature = ", "\"mutants\")]\n");
+    assert_eq!(check_mutants_are_run(&source("tests/mutant_build.rs", gated), script).len(), 1);
+    assert_eq!(check_mutants_are_run(&source("tests/mutants.rs", gated), script).len(), 0);
+    let without = concat!("#[cfg(not(feature = ", "\"mutants\"))]\n");
+    assert_eq!(check_mutants_are_run(&source("tests/e2e/command.rs", without), script).len(), 0);
+    let both = format!("{without}{gated}");
+    assert_eq!(check_mutants_are_run(&source("tests/e2e/command.rs", &both), script).len(), 1);
 }
