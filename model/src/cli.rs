@@ -16,7 +16,7 @@ use stateright::Model as _;
 use crate::{
     explore::{Limits, Report, Verdict, exhaust, shortest},
     model::WorldModel,
-    mutants::{CAUGHT, Caught},
+    mutants::{CAUGHT, Caught, Elsewhere},
     presets::Preset,
     replay::{self, Replay, Scenario},
     report,
@@ -152,6 +152,11 @@ impl Check {
         let mutant = self.mutant.as_deref().map(mutant_named).transpose()?;
         let settings: Vec<Setting> =
             self.settings.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        if let Some(elsewhere) = mutant.and_then(Elsewhere::of)
+            && self.presets.is_empty()
+        {
+            return Err(no_world_shows(elsewhere));
+        }
         let presets = match mutant.and_then(Caught::of) {
             _ if !self.presets.is_empty() => {
                 self.presets.iter().map(|name| preset_named(name)).collect::<Result<_, _>>()?
@@ -176,6 +181,16 @@ impl Check {
     }
 }
 
+/// There is no preset to choose, and all of them would be explored for hours to show nothing.
+fn no_world_shows(elsewhere: &Elsewhere) -> Complaint {
+    let Elsewhere { mutant, test, by } = elsewhere;
+    let command = elsewhere.command();
+    format!(
+        "no preset shows {mutant}; {test} catches it ({by}): {command}\n\
+         (to see that, name a preset: model check PRESET --mutant {mutant})"
+    )
+}
+
 fn preset_named(name: &str) -> Result<&'static Preset, Complaint> {
     let names = || Preset::ALL.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ");
     Preset::named(name).ok_or_else(|| format!("there is no preset `{name}`; there are {}", names()))
@@ -185,6 +200,10 @@ fn mutant_named(name: &str) -> Result<Mutant, Complaint> {
     let names = || Mutant::ALL.iter().map(|mutant| mutant.name()).collect::<Vec<_>>().join(", ");
     Mutant::named(name).ok_or_else(|| format!("there is no mutant `{name}`; there are {}", names()))
 }
+
+/// Said where a build with mutants shows how often each rule was asked for.
+const UNCOUNTED: &str = "Which rules were asked for is not shown: only builds with mutants count that \
+    (--features mutants).";
 
 fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
     let scenarios = match check.scenarios() {
@@ -203,6 +222,9 @@ fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
         worst = worst.max(outcome);
         total += elapsed;
         out.flush()?;
+    }
+    if !HAS_MUTANTS {
+        writeln!(out, "{UNCOUNTED}")?;
     }
     let verdict = match worst {
         Outcome::Holds if check.mutant.is_some() => "the mutant is caught",

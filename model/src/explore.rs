@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hash, Hasher},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -49,7 +50,8 @@ pub struct Report {
     pub depth: usize,
     /// How long it took.
     pub elapsed: Duration,
-    /// How much the process grew, in bytes; `None` where that cannot be told.
+    /// How much the process grew, in bytes; `None` where that cannot be told, and for all but the first
+    /// exploration of a process: later ones get the memory that the earlier ones gave back, and grow it less.
     pub grown_bytes: Option<u64>,
     /// How often each witness was seen.
     pub witnesses: Vec<(Witness, u64)>,
@@ -74,14 +76,14 @@ pub fn exhaust(
     limits: Limits,
     progress: &mut dyn FnMut(u64, Duration),
 ) -> Report {
-    let before = resident_bytes();
+    let growth = Growth::measured();
     let begun = Instant::now();
     let model = WorldModel::new(plan, rules);
     let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     let mut checker = checker.spawn_dfs();
     let handles = checker.handles();
     let mut met = None;
-    let mut peak = before;
+    let mut peak = None;
     while !handles.iter().all(|handle| handle.is_finished()) {
         std::thread::park_timeout(PULSE);
         let (states, elapsed) = (checker.model().judged(), begun.elapsed());
@@ -119,7 +121,7 @@ pub fn exhaust(
         generated: checker.state_count() as u64,
         depth: checker.max_depth(),
         elapsed,
-        grown_bytes: peak.zip(before).map(|(peak, before)| peak.saturating_sub(before)),
+        grown_bytes: growth.up_to(peak),
         witnesses: Witness::ALL.map(|w| (w, model.witnesses.count(w))).to_vec(),
     }
 }
@@ -144,7 +146,7 @@ type Origin = (u32, u16);
 /// Looks breadth-first for the nearest world in which something is wrong: its trace is as short as any.
 pub fn shortest(plan: &Plan, rules: Rules, limits: Limits) -> Report {
     let begun = Instant::now();
-    let before = resident_bytes();
+    let growth = Growth::measured();
     let model = WorldModel::new(plan, rules);
     let mut seen: HashMap<u64, (), BuildHasherDefault<Identity>> = HashMap::default();
     let mut origins: Vec<Origin> = vec![(0, 0)];
@@ -182,14 +184,13 @@ pub fn shortest(plan: &Plan, rules: Rules, limits: Limits) -> Report {
         }
         layer = next;
     }
-    let grown = resident_bytes().zip(before).map(|(now, before)| now.saturating_sub(before));
     Report {
         verdict: verdict.unwrap_or(Verdict::Complete),
         states: origins.len() as u64,
         generated,
         depth,
         elapsed: begun.elapsed(),
-        grown_bytes: grown,
+        grown_bytes: growth.up_to(resident_bytes()),
         witnesses: Witness::ALL.map(|w| (w, model.witnesses.count(w))).to_vec(),
     }
 }
@@ -235,6 +236,22 @@ impl Hasher for Identity {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+/// How large the process was before an exploration; `None` where its growth says nothing.
+struct Growth(Option<u64>);
+
+impl Growth {
+    /// To be asked for once by each exploration, before it takes memory.
+    fn measured() -> Self {
+        static EXPLORED: AtomicBool = AtomicBool::new(false);
+        let is_first = !EXPLORED.swap(true, Ordering::Relaxed);
+        Self(resident_bytes().filter(|_| is_first))
+    }
+
+    fn up_to(&self, peak: Option<u64>) -> Option<u64> {
+        Some(peak?.saturating_sub(self.0?))
     }
 }
 

@@ -118,6 +118,19 @@ const fn caught(mutant: Mutant, preset: &'static str, property: Property) -> Cau
     Caught { mutant, preset, property }
 }
 
+impl Elsewhere {
+    /// Where this mutant is caught, if no world shows it.
+    pub fn of(mutant: Mutant) -> Option<&'static Self> {
+        ELSEWHERE.iter().find(|elsewhere| elsewhere.mutant == mutant)
+    }
+
+    /// The command that runs the test.
+    pub fn command(&self) -> String {
+        let (krate, target) = self.test.split_once("/tests/").unwrap_or(("", self.test));
+        format!("cargo test -p cartwheel-{krate} --features mutants --test {target}")
+    }
+}
+
 impl Caught {
     /// Where this mutant is caught soonest.
     pub fn of(mutant: Mutant) -> Option<&'static Self> {
@@ -154,6 +167,11 @@ mod tests {
         assert!(ELSEWHERE.iter().all(|elsewhere| Caught::of(elsewhere.mutant).is_none()));
         for caught in CAUGHT {
             assert_eq!(caught.preset().name, caught.preset);
+        }
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for elsewhere in ELSEWHERE {
+            let test = root.join(elsewhere.test);
+            assert!(test.is_dir() || test.with_extension("rs").is_file(), "no {}", test.display());
         }
     }
 }

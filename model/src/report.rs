@@ -40,11 +40,11 @@ pub(crate) fn summary(scenario: &Scenario, report: &Report, out: &mut dyn Write)
     let Report { states, generated, depth, elapsed, .. } = report;
     let per_second = rate(*states, *elapsed);
     let bytes = report.grown_bytes.map(|bytes| bytes / (*states).max(1));
-    let bytes = bytes.map_or_else(|| "unknown".into(), |bytes| bytes.to_string());
+    let bytes = bytes.map_or_else(String::new, |bytes| format!(", {bytes} bytes/state"));
     writeln!(
         out,
         "  {states} states ({generated} generated), depth {depth}, {elapsed:.2?}, \
-         {per_second:.0} states/s, {bytes} bytes/state"
+         {per_second:.0} states/s{bytes}"
     )?;
     for (witness, count) in report.witnesses.iter().filter(|(_, count)| *count > 0) {
         writeln!(out, "  {count:>12} × {witness}")?;

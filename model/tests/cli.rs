@@ -1,0 +1,52 @@
+//! What `cartwheel model check` says, where it is not about a rule.
+
+use cartwheel_model::{
+    cli::{Args, Outcome, run},
+    mutants::ELSEWHERE,
+    presets::Preset,
+};
+use cartwheel_protocol::rules::HAS_MUTANTS;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn model(words: &[&str]) -> (Outcome, String) {
+    let line = Line::try_parse_from([&["model"], words].concat()).expect("good arguments");
+    let mut out = Vec::new();
+    let outcome = run(&line.args, &mut out).expect("a vector takes everything");
+    (outcome, String::from_utf8(out).expect("it writes text"))
+}
+
+#[test]
+fn a_mutant_that_no_preset_shows_is_refused_with_the_test_that_catches_it() {
+    assert!(!ELSEWHERE.is_empty());
+    for elsewhere in ELSEWHERE {
+        let (outcome, said) = model(&["check", "--mutant", elsewhere.mutant.name()]);
+        assert_eq!(outcome, Outcome::BadArguments, "{said}");
+        let command = "cargo test -p cartwheel-protocol --features mutants --test membership";
+        for word in [elsewhere.mutant.name(), elsewhere.test, command] {
+            assert!(said.contains(word), "{word} is not named:\n{said}");
+        }
+        assert!(!said.contains("states/s"), "something was explored:\n{said}");
+    }
+}
+
+#[test]
+fn growth_is_told_of_the_first_exploration_only_and_missing_coverage_is_explained() {
+    let small = ["cart-bound", "foreign"];
+    assert!(small.iter().all(|name| Preset::named(name).is_some()));
+    let (outcome, said) = model(&[&["check", "--max-states", "20000"], &small[..]].concat());
+    assert!(outcome == Outcome::Holds || outcome == Outcome::Incomplete, "{said}");
+    let figures: Vec<&str> = said.lines().filter(|line| line.contains(" states/s")).collect();
+    assert_eq!(figures.len(), 2, "{said}");
+    let told: Vec<bool> = figures.iter().map(|line| line.contains("bytes/state")).collect();
+    let can_tell = std::path::Path::new("/proc/self/status").exists();
+    assert_eq!(told, [can_tell, false], "{said}");
+    let explained = said.lines().filter(|line| line.contains("only builds with mutants")).count();
+    assert_eq!(explained, usize::from(!HAS_MUTANTS), "{said}");
+    assert_eq!(said.contains(" asked of "), HAS_MUTANTS, "{said}");
+}
