@@ -6,11 +6,14 @@ use cartwheel_client::{Client, Error, Options, service::Directory};
 
 use crate::exit::{Exit, Failure};
 
+/// The node that is asked if none is named: the first of `cartwheel dev`.
+pub(crate) const DEFAULT_NODE: &str = "127.0.0.1:7400";
+
 /// Flags of every client command.
 #[derive(clap::Args)]
 pub(crate) struct Target {
     /// A node of the cluster, HOST:PORT; may be repeated
-    #[arg(long, default_value = "127.0.0.1:7400", value_name = "HOST:PORT")]
+    #[arg(long, default_value = DEFAULT_NODE, value_name = "HOST:PORT")]
     pub(crate) node: Vec<String>,
     /// How long to wait in all, in milliseconds
     #[arg(long, default_value_t = 5_000, value_name = "MS",

@@ -25,8 +25,8 @@ pub struct DevArgs {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub nodes: u16,
-    /// The first node's port; the others follow it
-    #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    /// The first node's port; the others follow it. With 0 the system chooses, and there are no metrics
+    #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(0..=65_000))]
     pub port: u16,
     /// The folder for stores and logs, made or gone on with [default: a temporary one]
     #[arg(long, value_name = "DIR")]
@@ -50,16 +50,21 @@ pub enum DevError {
     Failed(#[from] anyhow::Error),
 }
 
-/// Runs the cluster until ctrl-c or SIGTERM. `next` is printed once it serves: what to type now. It
-/// must be called from the main thread, outside any async runtime.
+/// What to type once the nodes serve, at these addresses.
+pub type Next<'a> = &'a dyn Fn(&[SocketAddr]) -> String;
+
+/// Runs the cluster until ctrl-c or SIGTERM. `next` is printed once it serves. It must be called from the main
+/// thread, outside any async runtime.
 ///
 /// # Errors
 /// The cluster cannot be started.
-pub fn run(args: &DevArgs, program: &Path, next: &str) -> Result<(), DevError> {
-    for port in (args.port..).take(args.nodes.into()) {
-        for port in [port, port + HTTP_OFFSET] {
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
-            TcpListener::bind(address).map_err(|_| DevError::PortTaken { port })?;
+pub fn run(args: &DevArgs, program: &Path, next: Next<'_>) -> Result<(), DevError> {
+    if let Some(first) = args.first_port() {
+        for port in (first..).take(args.nodes.into()) {
+            for port in [port, port + HTTP_OFFSET] {
+                let address = SocketAddr::from(([127, 0, 0, 1], port));
+                TcpListener::bind(address).map_err(|_| DevError::PortTaken { port })?;
+            }
         }
     }
     let temporary = std::env::temp_dir().join(format!("cartwheel-dev-{}", std::process::id()));
@@ -77,16 +82,29 @@ pub fn run(args: &DevArgs, program: &Path, next: &str) -> Result<(), DevError> {
     Ok(served?)
 }
 
-async fn serve(args: &DevArgs, program: &Path, folder: &Path, next: &str) -> anyhow::Result<()> {
+impl DevArgs {
+    /// The first node's port, if it was not left to the system.
+    fn first_port(&self) -> Option<u16> {
+        (self.port > 0).then_some(self.port)
+    }
+}
+
+async fn serve(
+    args: &DevArgs,
+    program: &Path,
+    folder: &Path,
+    next: Next<'_>,
+) -> anyhow::Result<()> {
     let stop = Stop::default();
     let interrupts = tokio::spawn(runtime::request_on_interrupt(stop.clone()));
+    let first_http_port = args.first_port().map(|first| first + HTTP_OFFSET);
     let spec = ClusterSpec {
         program: program.to_owned(),
         nodes: args.nodes.into(),
         data: folder.join("data"),
         logs: folder.join("nodes"),
-        first_port: Some(args.port),
-        first_http_port: Some(args.port + HTTP_OFFSET),
+        first_port: args.first_port(),
+        first_http_port,
         options: args.node_option.clone(),
         own_disks: false,
     };
@@ -96,9 +114,11 @@ async fn serve(args: &DevArgs, program: &Path, folder: &Path, next: &str) -> any
     let ground = ground?;
     let addresses: Vec<_> = ground.addresses().iter().map(ToString::to_string).collect();
     say(&format!("{} nodes serve on {}", addresses.len(), addresses.join(", ")));
-    say(&format!("metrics on http://127.0.0.1:{}/metrics …", args.port + HTTP_OFFSET));
+    if let Some(port) = first_http_port {
+        say(&format!("metrics on http://127.0.0.1:{port}/metrics …"));
+    }
     say(&format!("stores and logs are in {}; ctrl-c ends them", folder.display()));
-    say(next);
+    say(&next(ground.addresses()));
     stop.requested().await;
     say("stopping");
     ground.stop().await;

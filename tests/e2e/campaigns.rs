@@ -61,3 +61,21 @@ fn the_control_that_must_fail_fails_without_any_fault() {
     assert_eq!((code, &results["valid?"]), (1, &Value::Bool(false)), "{said}");
     assert!(results["lost-count"].as_u64() > Some(0), "{said}");
 }
+
+/// The paper's cart keeps every addition; what was removed may come back, which the checker does not excuse.
+#[test]
+fn the_papers_cart_loses_no_addition_and_at_most_brings_removed_ones_back() {
+    let store = tempfile::tempdir().expect("a folder");
+    let arguments = ["--workload", "paper-cart", "--nemesis", "kill,pause", "--time-limit", "5"];
+    let more = ["--seed", "5", "--fault-every-ms", "1500"];
+    let (code, results, said) = campaign(store.path(), &[&arguments[..], &more].concat());
+    assert_eq!(results["workload"], "paper-cart");
+    assert!(results["acknowledged-count"].as_u64() > Some(100), "too little was tried: {said}");
+    for kind in ["lost", "phantom", "duplicated", "diverged"] {
+        assert_eq!(results[format!("{kind}-count")], 0, "{kind}: {said}");
+    }
+    let resurrected = results["resurrected-count"].as_u64().expect("a count") > 0;
+    let verdict = (code, &results["valid?"]);
+    let expected = if resurrected { (1, Value::Bool(false)) } else { (0, Value::Bool(true)) };
+    assert_eq!(verdict, (expected.0, &expected.1), "{said}");
+}
