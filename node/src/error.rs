@@ -1,6 +1,6 @@
 //! Why a node cannot start or go on.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -68,7 +68,12 @@ impl NodeError {
         match self {
             Self::Config(_) | Self::Layout(_) | Self::NotMember { .. } => true,
             Self::Store(error) => error.is_configuration(),
-            Self::Listen { .. } | Self::System { .. } => false,
+            // Taken, not this machine's, not for everybody: another address or port helps.
+            Self::Listen { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied
+            ),
+            Self::System { .. } => false,
         }
     }
 }

@@ -30,6 +30,8 @@ fn bad_arguments_exit_254_and_name_what_is_allowed() {
         (&["dev", "--node-option", "sharts=1"], "there is no field sharts"),
         (&["bench", "--node-option", "sharts=1"], "there is no field sharts"),
         (&["check", "history.jsonl", "--checker", "tea"], "set-full"),
+        (&["model", "check", "--mutant", "two-decrees"], "--features mutants --test membership"),
+        (&["dev", "--port", "65001"], "0..=65000"),
         (&["serve", "--data", "x", "--cluster", "y", "--shards", "0"], "shards is 0"),
         (&["serve", "--data", "x", "--cluster", "y", "--engine", "paper"], "engine"),
     ];
@@ -131,10 +133,18 @@ fn a_taken_port_is_named_with_the_flag_to_use_instead() {
     let text = format!("cluster = \"00000000000000aa\"\npartitions = 4\nmembers = [{member}]\n");
     std::fs::write(&cluster, text).expect("a file");
     let cluster = cluster.to_str().expect("a path in UTF-8");
-    let (code, said) =
-        cartwheel(&["serve", "--data", data, "--cluster", cluster, "--listen", &address]);
-    assert_ne!(code, 0);
-    assert!(said.contains(&address) && said.contains("listen"), "{said}");
+    let serve = ["serve", "--data", data, "--cluster", cluster];
+    let free = "127.0.0.1:0";
+    for (flag, flags) in [
+        ("--listen", ["--listen", &address, "--http", free]),
+        ("--http", ["--listen", free, "--http", &address]),
+    ] {
+        let (code, said) = cartwheel(&[&serve[..], &flags].concat());
+        assert_eq!(code, 254, "{flag} said:\n{said}");
+        let names = format!("cannot listen on {address}");
+        let instead = format!("choose another address or port with {flag} HOST:PORT");
+        assert!(said.contains(&names) && said.contains(&instead), "{flag} said:\n{said}");
+    }
 }
 
 #[test]
