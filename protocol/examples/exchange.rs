@@ -5,6 +5,7 @@
 //! trips one after the other, and bytes as format 1 encodes them.
 
 #![expect(clippy::print_stdout, reason = "an example that prints a table")]
+#![expect(clippy::disallowed_types, reason = "it measures, and is no part of the core")]
 
 use std::{
     collections::{BTreeMap, VecDeque},
