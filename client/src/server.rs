@@ -42,7 +42,7 @@ use crate::{
     members::{Members, NewWish, Outlook, StageError},
     pieces::Assembler,
     reaping::{ReapError, ReapSeen},
-    refusals::Refusals,
+    refusals::{Refusals, Sender},
     service::{ClientApi, DeliverError, Directory, Peer, Piece, RequestError, Status},
 };
 
@@ -131,7 +131,6 @@ struct Common {
     requests: Arc<Semaphore>,
     connections: AtomicUsize,
     refusals: Refusals,
-    undecodable: AtomicU64,
     overloaded_requests: AtomicU64,
     overloaded_batches: AtomicU64,
 }
@@ -152,8 +151,8 @@ impl Common {
         let under_way = self.limits.requests_in_flight - self.requests.available_permits();
         ServerCounts {
             connections: self.connections.load(Ordering::Relaxed) as u64,
-            refused_connections: self.refusals.count(),
-            undecodable: self.undecodable.load(Ordering::Relaxed),
+            refused_connections: self.refusals.connections(),
+            undecodable: self.refusals.undecodable(),
             overloaded_requests: self.overloaded_requests.load(Ordering::Relaxed),
             overloaded_batches: self.overloaded_batches.load(Ordering::Relaxed),
             requests: under_way as u64,
@@ -180,7 +179,6 @@ impl Server {
             limits,
             connections: AtomicUsize::new(0),
             refusals: Refusals::default(),
-            undecodable: AtomicU64::new(0),
             overloaded_requests: AtomicU64::new(0),
             overloaded_batches: AtomicU64::new(0),
         });
@@ -259,7 +257,7 @@ async fn serve<S: NodeService>(
     let (hello, welcome) = match receive.await {
         Ok(accepted) => accepted,
         Err(error) => {
-            common.refusals.note(from, &error);
+            common.refusals.note_connection(from, &error);
             return;
         }
     };
@@ -274,7 +272,10 @@ async fn serve<S: NodeService>(
                 service.greeted(node, &address);
                 serve_peer(stream, node, welcome, common, service).await;
             }
-            Kind::Client => serve_client(stream, welcome, common, closed, service).await,
+            Kind::Client => {
+                let from = Sender::At(from.ip());
+                serve_client(stream, from, welcome, common, closed, service).await;
+            }
         }
     };
     // In this order: answers that are ready go out before the connection is closed.
@@ -313,12 +314,11 @@ impl Common {
     }
 
     /// The next request of a connection; `None` ends it, and bytes that are no frame are counted.
-    fn sound<T>(&self, next: Result<T, ChannelError<FrameError>>) -> Option<T> {
+    fn sound<T>(&self, from: Sender, next: Result<T, ChannelError<FrameError>>) -> Option<T> {
         match next {
             Ok(request) => Some(request),
             Err(ChannelError::Read(error)) if !matches!(*error, FrameError::Io(_)) => {
-                self.undecodable.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%error, "a connection is closed");
+                self.refusals.note_undecodable(from, &error);
                 None
             }
             Err(error) => {
@@ -375,7 +375,7 @@ async fn serve_peer<S: NodeService>(
     // One after the other: batches and the parts of a message stay in order.
     let serving = channel
         .requests()
-        .scan((), |(), next| ready(link.common.sound(next)))
+        .scan((), |(), next| ready(link.common.sound(Sender::Peer(from), next)))
         .for_each(|request| request.execute(serve.clone()));
     tokio::select! {
         () = serving => tracing::debug!(peer = %from, "a peer's connection ended"),
@@ -415,8 +415,7 @@ impl<S: NodeService> PeerLink<S> {
 
     /// The peer sent what cannot be decoded: its connection ends.
     fn broken(&self, why: String) -> DeliverError {
-        self.common.undecodable.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(peer = %self.from, why, "a peer sent what cannot be decoded");
+        self.common.refusals.note_undecodable(Sender::Peer(self.from), &why);
         self.broken.notify_one();
         DeliverError::Undecodable(why)
     }
@@ -448,6 +447,7 @@ impl<S: NodeService> Peer for PeerLink<S> {
 
 async fn serve_client<S: NodeService>(
     stream: TcpStream,
+    from: Sender,
     welcome: Welcome,
     common: Arc<Common>,
     stages: watch::Receiver<Stage>,
@@ -455,17 +455,18 @@ async fn serve_client<S: NodeService>(
 ) {
     let transport = Frames::of_acceptor(welcome.format).over(stream);
     let channel = BaseChannel::with_defaults(transport.map_ok(clamped(common.limits.request)));
-    let link = ClientLink { common, stages, service };
+    let link = ClientLink { from, common, stages, service };
     let serve = link.clone().serve();
     channel
         .requests()
-        .scan((), |(), next| ready(link.common.sound(next)))
+        .scan((), |(), next| ready(link.common.sound(from, next)))
         .for_each_concurrent(None, |request| request.execute(serve.clone()))
         .await;
 }
 
 /// The service of one client's connection.
 struct ClientLink<S> {
+    from: Sender,
     common: Arc<Common>,
     stages: watch::Receiver<Stage>,
     service: Arc<S>,
@@ -487,7 +488,7 @@ impl<S: NodeService> ClientApi for ClientLink<S> {
             if error == DecodeError::DamagedContext {
                 return RequestError::DamagedContext;
             }
-            self.common.undecodable.fetch_add(1, Ordering::Relaxed);
+            self.common.refusals.note_undecodable(self.from, &error);
             RequestError::Undecodable(error.to_string())
         })?;
         let most_ms = u32::try_from(self.common.limits.request.as_millis()).unwrap_or(u32::MAX);
@@ -553,6 +554,7 @@ impl<S> Clone for PeerLink<S> {
 impl<S> Clone for ClientLink<S> {
     fn clone(&self) -> Self {
         Self {
+            from: self.from,
             common: self.common.clone(),
             stages: self.stages.clone(),
             service: self.service.clone(),
