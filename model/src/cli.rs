@@ -14,14 +14,16 @@ use clap::{Args as ClapArgs, Subcommand};
 use stateright::Model as _;
 
 use crate::{
-    explore::{Limits, Report, Verdict, exhaust, shortest},
+    decrees::{Cluster, DecreeModel, DecreePlan},
+    explore::{Explored, Limits, Report, Verdict, exhaust_model, shortest_in},
     model::WorldModel,
-    mutants::{CAUGHT, Caught, Elsewhere},
-    presets::Preset,
-    replay::{self, Replay, Scenario},
+    mutants::Caught,
+    place::{Asked, Place},
+    replay::{self, Replay},
     report,
     setup::Setting,
     table::{self, Figures},
+    world::World,
 };
 
 /// What is asked of the model.
@@ -136,8 +138,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> io::Result<Outcome> {
 
 fn list(out: &mut dyn Write) -> io::Result<Outcome> {
     writeln!(out, "Presets:")?;
-    for preset in Preset::ALL {
-        writeln!(out, "  {:20} {}", preset.name, preset.why)?;
+    for place in Place::all() {
+        writeln!(out, "  {:20} {}", place.name(), place.why())?;
     }
     writeln!(out, "\nMutants, where each is caught and by which property:")?;
     table::write(None, out)?;
@@ -148,27 +150,25 @@ fn list(out: &mut dyn Write) -> io::Result<Outcome> {
 type Complaint = String;
 
 impl Check {
-    fn scenarios(&self) -> Result<Vec<Scenario>, Complaint> {
+    fn asked(&self) -> Result<Vec<Asked>, Complaint> {
         let mutant = self.mutant.as_deref().map(mutant_named).transpose()?;
         let settings: Vec<Setting> =
             self.settings.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        if let Some(elsewhere) = mutant.and_then(Elsewhere::of)
-            && self.presets.is_empty()
-        {
-            return Err(no_world_shows(elsewhere));
-        }
-        let presets = match mutant.and_then(Caught::of) {
+        let places: Vec<Place> = match mutant.and_then(Caught::of) {
             _ if !self.presets.is_empty() => {
-                self.presets.iter().map(|name| preset_named(name)).collect::<Result<_, _>>()?
+                self.presets.iter().map(|name| place_named(name)).collect::<Result<_, _>>()?
             }
-            Some(caught) => vec![caught.preset()],
-            None => Preset::ALL.iter().collect(),
+            Some(caught) => vec![caught.place()],
+            None => Place::all().collect(),
         };
-        let scenario = |preset| Scenario { preset, settings: settings.clone(), mutant };
-        let scenarios: Vec<Scenario> = presets.into_iter().map(scenario).collect();
-        match scenarios.first().map(Scenario::rules) {
+        if let (Some(_), Some(Place::Decrees(preset))) = (&self.save, places.first()) {
+            return Err(format!("a trace of `{}` is told, and cannot be saved", preset.name));
+        }
+        let asked = |place| Asked { place, settings: settings.clone(), mutant };
+        let asked: Vec<Asked> = places.into_iter().map(asked).collect();
+        match asked.first().map(Asked::rules) {
             Some(Err(no_mutants)) => Err(no_mutants.to_string()),
-            Some(Ok(_)) | None => Ok(scenarios),
+            Some(Ok(_)) | None => Ok(asked),
         }
     }
 
@@ -181,19 +181,9 @@ impl Check {
     }
 }
 
-/// There is no preset to choose, and all of them would be explored for hours to show nothing.
-fn no_world_shows(elsewhere: &Elsewhere) -> Complaint {
-    let Elsewhere { mutant, test, by } = elsewhere;
-    let command = elsewhere.command();
-    format!(
-        "no preset shows {mutant}; {test} catches it ({by}): {command}\n\
-         (to see that, name a preset: model check PRESET --mutant {mutant})"
-    )
-}
-
-fn preset_named(name: &str) -> Result<&'static Preset, Complaint> {
-    let names = || Preset::ALL.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ");
-    Preset::named(name).ok_or_else(|| format!("there is no preset `{name}`; there are {}", names()))
+fn place_named(name: &str) -> Result<Place, Complaint> {
+    let names = || Place::all().map(Place::name).collect::<Vec<_>>().join(", ");
+    Place::named(name).ok_or_else(|| format!("there is no preset `{name}`; there are {}", names()))
 }
 
 fn mutant_named(name: &str) -> Result<Mutant, Complaint> {
@@ -206,8 +196,8 @@ const UNCOUNTED: &str = "Which rules were asked for is not shown: only builds wi
     (--features mutants).";
 
 fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
-    let scenarios = match check.scenarios() {
-        Ok(scenarios) => scenarios,
+    let all = match check.asked() {
+        Ok(all) => all,
         Err(complaint) => return refuse(&complaint, out),
     };
     if HAS_MUTANTS {
@@ -215,9 +205,9 @@ fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
     }
     let mut worst = Outcome::Holds;
     let mut total = Duration::ZERO;
-    for scenario in &scenarios {
+    for asked in &all {
         let covered = report::Coverage::now();
-        let (outcome, elapsed) = check_one(check, scenario, out)?;
+        let (outcome, elapsed) = check_one(check, asked, out)?;
         covered.write(out)?;
         worst = worst.max(outcome);
         total += elapsed;
@@ -237,7 +227,7 @@ fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
     if check.presets.is_empty() && check.mutant.is_none() {
         table::write(None, out)?;
     }
-    writeln!(out, "{} presets, {total:.1?}: {verdict}", scenarios.len())?;
+    writeln!(out, "{} presets, {total:.1?}: {verdict}", all.len())?;
     Ok(worst)
 }
 
@@ -246,24 +236,23 @@ fn check_mutants(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
     let begun = Instant::now();
     let mut worst = Outcome::Holds;
     let mut figures = Vec::new();
-    for caught in CAUGHT {
-        let scenario = Scenario { mutant: Some(caught.mutant), ..Scenario::of(caught.preset()) };
-        let rules = match scenario.rules() {
+    for caught in Caught::all() {
+        let (place, mutant) = (caught.place(), Some(caught.mutant));
+        let asked = Asked { place, settings: Vec::new(), mutant };
+        let rules = match asked.rules() {
             Ok(rules) => rules,
             Err(no_mutants) => return refuse(&no_mutants.to_string(), out),
         };
-        let report = shortest(&scenario.plan(), rules, check.limits());
-        let outcome = judge(&scenario, &report);
-        worst = worst.max(outcome);
-        let Report { states, elapsed, .. } = &report;
-        let found = if outcome == Outcome::Holds { "caught" } else { "NOT CAUGHT" };
-        writeln!(
-            out,
-            "{} in {}: {found}, {states} states, {elapsed:.2?}",
-            caught.mutant, caught.preset
-        )?;
-        out.flush()?;
-        figures.push(Figures::of(caught, &report));
+        let row = match place {
+            Place::Worlds(preset) => {
+                check_mutant(caught, &asked, &WorldModel::new(&preset.plan(), rules), check, out)?
+            }
+            Place::Decrees(preset) => {
+                check_mutant(caught, &asked, &DecreeModel::new(&preset.plan(), rules), check, out)?
+            }
+        };
+        worst = worst.max(row.0);
+        figures.push(row.1);
     }
     writeln!(out)?;
     table::write(Some(&figures), out)?;
@@ -273,38 +262,79 @@ fn check_mutants(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
     Ok(worst)
 }
 
-fn check_one(
+/// Runs one row of the table.
+fn check_mutant<M: Explored>(
+    caught: &Caught,
+    asked: &Asked,
+    model: &M,
     check: &Check,
-    scenario: &Scenario,
     out: &mut dyn Write,
-) -> io::Result<(Outcome, Duration)> {
-    let (plan, limits) = (scenario.plan(), check.limits());
-    let rules = scenario.rules().expect("the arguments were checked");
-    report::title(scenario, out)?;
-    let mut report = if scenario.mutant.is_some() {
-        shortest(&plan, rules, limits)
-    } else {
-        let mut told = Duration::ZERO;
-        exhaust(&plan, rules, check.threads.max(1), limits, &mut |states, elapsed| {
+) -> io::Result<(Outcome, Figures)> {
+    let report = shortest_in(model, check.limits());
+    let outcome = judge(asked, &report);
+    let Report { states, elapsed, .. } = &report;
+    let found = if outcome == Outcome::Holds { "caught" } else { "NOT CAUGHT" };
+    writeln!(
+        out,
+        "{} in {}: {found}, {states} states, {elapsed:.2?}",
+        caught.mutant, caught.preset
+    )?;
+    out.flush()?;
+    Ok((outcome, Figures::of(caught, &report)))
+}
+
+fn check_one(check: &Check, asked: &Asked, out: &mut dyn Write) -> io::Result<(Outcome, Duration)> {
+    let rules = asked.rules().expect("the arguments were checked");
+    report::title(asked, out)?;
+    match asked.place {
+        Place::Worlds(preset) => {
+            let scenario = asked.scenario(preset);
+            let plan = scenario.plan();
+            let report = look(check, asked, || WorldModel::new(&plan, rules), out);
+            report::summary(asked, &report, |trace| trace.story(&World::new(&plan, rules)), out)?;
+            if let (Some(file), Verdict::Violated(trace)) = (&check.save, &report.verdict) {
+                std::fs::write(file, replay::write(&scenario, rules, trace, &commit()))?;
+                writeln!(out, "saved to {}", file.display())?;
+            }
+            Ok((judge(asked, &report), report.elapsed))
+        }
+        Place::Decrees(preset) => {
+            let set = |plan: DecreePlan, s: &Setting| plan.may(s.budget, s.count);
+            let plan = asked.settings.iter().fold(preset.plan(), set);
+            let report = look(check, asked, || DecreeModel::new(&plan, rules), out);
+            report::summary(asked, &report, |trace| trace.story(&Cluster::new(&plan, rules)), out)?;
+            Ok((judge(asked, &report), report.elapsed))
+        }
+    }
+}
+
+/// Explores a model to the end, or looks for the nearest state in which a mutant shows.
+fn look<M: Explored>(
+    check: &Check,
+    asked: &Asked,
+    model: impl Fn() -> M,
+    out: &mut dyn Write,
+) -> Report<M::Action> {
+    let limits = check.limits();
+    if asked.mutant.is_some() {
+        return shortest_in(&model(), limits);
+    }
+    let mut told = Duration::ZERO;
+    let mut report =
+        exhaust_model(model(), check.threads.max(1), limits, &mut |states, elapsed| {
             if elapsed >= told + report::EVERY {
                 told = elapsed;
                 report::progress(states, elapsed, out);
             }
-        })
-    };
-    if scenario.mutant.is_none() && matches!(report.verdict, Verdict::Violated(_)) {
+        });
+    if matches!(report.verdict, Verdict::Violated(_)) {
         // Depth-first traces are long: look for the nearest.
-        let nearest = shortest(&plan, rules, limits);
+        let nearest = shortest_in(&model(), limits);
         if matches!(nearest.verdict, Verdict::Violated(_)) {
             report.verdict = nearest.verdict;
         }
     }
-    report::summary(scenario, &report, out)?;
-    if let (Some(file), Verdict::Violated(trace)) = (&check.save, &report.verdict) {
-        std::fs::write(file, replay::write(scenario, rules, trace, &commit()))?;
-        writeln!(out, "saved to {}", file.display())?;
-    }
-    Ok((judge(scenario, &report), report.elapsed))
+    report
 }
 
 /// The commit that the working folder is at, or this build's version where git cannot tell.
@@ -316,11 +346,11 @@ fn commit() -> String {
 }
 
 /// What a report means: for a mutant it is good news that the declared property does not hold.
-fn judge(scenario: &Scenario, report: &Report) -> Outcome {
-    let vacuous = || !report::missing(scenario, report).is_empty();
-    match (&report.verdict, scenario.mutant) {
+fn judge<A>(asked: &Asked, report: &Report<A>) -> Outcome {
+    let vacuous = || !report::missing(asked, report).is_empty();
+    match (&report.verdict, asked.mutant) {
         (Verdict::Violated(trace), Some(mutant)) => {
-            let declared = Caught::within(mutant, scenario.preset);
+            let declared = Caught::within(mutant, asked.place);
             let as_declared = declared.is_none_or(|caught| caught.property == trace.property);
             if as_declared { Outcome::Holds } else { Outcome::Violated }
         }
@@ -360,12 +390,12 @@ fn rerun(args: &ReplayArgs, out: &mut dyn Write) -> io::Result<Outcome> {
 }
 
 fn serve(explore: &Explore, out: &mut dyn Write) -> io::Result<Outcome> {
-    let scenario = preset_named(&explore.preset).and_then(|preset| {
+    let asked = place_named(&explore.preset).and_then(|place| {
         let mutant = explore.mutant.as_deref().map(mutant_named).transpose()?;
-        Ok(Scenario { preset, settings: Vec::new(), mutant })
+        Ok(Asked { place, settings: Vec::new(), mutant })
     });
-    let (scenario, rules) = match scenario.map(|s| (s.rules(), s)) {
-        Ok((Ok(rules), scenario)) => (scenario, rules),
+    let (place, rules) = match asked.map(|asked| (asked.rules(), asked.place)) {
+        Ok((Ok(rules), place)) => (place, rules),
         Ok((Err(no_mutants), _)) => return refuse(&no_mutants.to_string(), out),
         Err(complaint) => return refuse(&complaint, out),
     };
@@ -377,7 +407,14 @@ fn serve(explore: &Explore, out: &mut dyn Write) -> io::Result<Outcome> {
     writeln!(out, "http://127.0.0.1:{}/ shows {}; end with ctrl-c", explore.port, explore.preset)?;
     out.flush()?;
     // It serves until the process ends.
-    drop(WorldModel::new(&scenario.plan(), rules).checker().serve(address));
+    match place {
+        Place::Worlds(preset) => {
+            drop(WorldModel::new(&preset.plan(), rules).checker().serve(address));
+        }
+        Place::Decrees(preset) => {
+            drop(DecreeModel::new(&preset.plan(), rules).checker().serve(address));
+        }
+    }
     Ok(Outcome::Holds)
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt::Debug,
     hash::{BuildHasherDefault, Hash, Hasher},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
     action::Action, hashed::Folding, model::WorldModel, property::Property, setup::Plan,
-    trace::Trace, witness::Witness, world::World,
+    tally::Tally, trace::Trace, witness::Witness,
 };
 
 /// Where an exploration gives up.
@@ -26,22 +27,45 @@ pub struct Limits {
     pub time: Duration,
 }
 
+/// A model that is explored here.
+pub trait Explored:
+    Model<
+        State: Clone + Debug + Hash + PartialEq + Send + Sync,
+        Action: Copy + Debug + PartialEq + Send + Sync,
+    > + Send
+    + Sync
+    + 'static
+{
+    /// What must hold, in the order in which it is reported. The model asks for the first once for each unique state, and counts
+    /// that in its tally.
+    const PROPERTIES: &'static [Property];
+
+    /// Where every path begins.
+    fn start(&self) -> &Self::State;
+
+    /// What it counts.
+    fn tally(&self) -> &Tally;
+
+    /// The property that does not hold in a state, if there is one.
+    fn violation(&self, state: &Self::State) -> Option<Property>;
+}
+
 /// How an exploration ended.
 #[derive(Clone, Debug)]
-pub enum Verdict {
+pub enum Verdict<A = Action> {
     /// Every reachable world was judged and all is well.
     Complete,
     /// Something is wrong.
-    Violated(Trace),
+    Violated(Trace<A>),
     /// A limit was met first: this one.
     Incomplete(&'static str),
 }
 
 /// What an exploration found.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct Report<A = Action> {
     /// How it ended.
-    pub verdict: Verdict,
+    pub verdict: Verdict<A>,
     /// How many unique worlds were judged.
     pub states: u64,
     /// How many were generated, repetitions included.
@@ -66,9 +90,7 @@ impl Default for Limits {
 /// How often the limits are looked at.
 const PULSE: Duration = Duration::from_millis(20);
 
-/// Explores everything that can happen, depth-first, and judges every world once.
-///
-/// `progress` is told now and then how many worlds were judged.
+/// Explores everything that can happen in a plan: see [`exhaust_model`].
 pub fn exhaust(
     plan: &Plan,
     rules: Rules,
@@ -76,9 +98,20 @@ pub fn exhaust(
     limits: Limits,
     progress: &mut dyn FnMut(u64, Duration),
 ) -> Report {
+    exhaust_model(WorldModel::new(plan, rules), threads, limits, progress)
+}
+
+/// Explores everything that can happen, depth-first, and judges every world once.
+///
+/// `progress` is told now and then how many worlds were judged.
+pub fn exhaust_model<M: Explored>(
+    model: M,
+    threads: usize,
+    limits: Limits,
+    progress: &mut dyn FnMut(u64, Duration),
+) -> Report<M::Action> {
     let growth = Growth::measured();
     let begun = Instant::now();
-    let model = WorldModel::new(plan, rules);
     let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     let mut checker = checker.spawn_dfs();
     let handles = checker.handles();
@@ -86,12 +119,12 @@ pub fn exhaust(
     let mut peak = None;
     while !handles.iter().all(|handle| handle.is_finished()) {
         std::thread::park_timeout(PULSE);
-        let (states, elapsed) = (checker.model().judged(), begun.elapsed());
+        let (states, elapsed) = (checker.model().tally().judged(), begun.elapsed());
         let resident = resident_bytes();
         peak = peak.max(resident);
         met = met.or_else(|| limits.met(states, elapsed, resident));
         if met.is_some() {
-            checker.model().stop();
+            checker.model().tally().stop();
         }
         progress(states, elapsed);
     }
@@ -99,10 +132,10 @@ pub fn exhaust(
         handle.join().expect("an explorer thread panicked");
     }
     let elapsed = begun.elapsed();
-    let model = checker.model();
-    let states = model.judged();
+    let tally = checker.model().tally();
+    let states = tally.judged();
     let generated = checker.unique_state_count() as u64;
-    let found = Property::ALL.iter().find_map(|property| {
+    let found = M::PROPERTIES.iter().find_map(|property| {
         let actions = checker.discovery(property.name())?.into_actions();
         Some(Trace { actions, property: *property })
     });
@@ -122,7 +155,7 @@ pub fn exhaust(
         depth: checker.max_depth(),
         elapsed,
         grown_bytes: growth.up_to(peak),
-        witnesses: Witness::ALL.map(|w| (w, model.witnesses.count(w))).to_vec(),
+        witnesses: tally.seen(),
     }
 }
 
@@ -143,14 +176,18 @@ impl Limits {
 /// How a world was first reached: from which (by number), by which of its actions.
 type Origin = (u32, u16);
 
-/// Looks breadth-first for the nearest world in which something is wrong: its trace is as short as any.
+/// Looks breadth-first for what is wrong in a plan: see [`shortest_in`].
 pub fn shortest(plan: &Plan, rules: Rules, limits: Limits) -> Report {
+    shortest_in(&WorldModel::new(plan, rules), limits)
+}
+
+/// Looks breadth-first for the nearest world in which something is wrong: its trace is as short as any.
+pub fn shortest_in<M: Explored>(model: &M, limits: Limits) -> Report<M::Action> {
     let begun = Instant::now();
     let growth = Growth::measured();
-    let model = WorldModel::new(plan, rules);
     let mut seen: HashMap<u64, (), BuildHasherDefault<Identity>> = HashMap::default();
     let mut origins: Vec<Origin> = vec![(0, 0)];
-    let mut layer: Vec<(u32, World)> = vec![(0, model.start().clone())];
+    let mut layer: Vec<(u32, M::State)> = vec![(0, model.start().clone())];
     seen.insert(fingerprint(model.start()), ());
     let (mut depth, mut generated) = (0, 1);
     let mut actions = Vec::new();
@@ -160,17 +197,16 @@ pub fn shortest(plan: &Plan, rules: Rules, limits: Limits) -> Report {
         let mut next = Vec::new();
         for (number, world) in layer {
             actions.clear();
-            world.list(&mut actions);
+            model.actions(&world, &mut actions);
             for (choice, action) in actions.iter().enumerate() {
-                let mut after = world.clone();
-                after.apply(*action, &mut &model.witnesses);
+                let Some(after) = model.next_state(&world, *action) else { continue };
                 generated += 1;
                 let Entry::Vacant(vacant) = seen.entry(fingerprint(&after)) else { continue };
                 vacant.insert(());
                 let reached = origins.len() as u32;
                 origins.push((number, choice as u16));
-                if let Some(property) = after.violation() {
-                    let actions = way_to(model.start(), &origins, reached);
+                if let Some(property) = model.violation(&after) {
+                    let actions = way_to(model, &origins, reached);
                     verdict = Some(Verdict::Violated(Trace { actions, property }));
                     break 'search;
                 }
@@ -191,12 +227,12 @@ pub fn shortest(plan: &Plan, rules: Rules, limits: Limits) -> Report {
         depth,
         elapsed: begun.elapsed(),
         grown_bytes: growth.up_to(resident_bytes()),
-        witnesses: Witness::ALL.map(|w| (w, model.witnesses.count(w))).to_vec(),
+        witnesses: model.tally().seen(),
     }
 }
 
 /// The actions that lead from the start to a world.
-fn way_to(start: &World, origins: &[Origin], reached: u32) -> Vec<Action> {
+fn way_to<M: Explored>(model: &M, origins: &[Origin], reached: u32) -> Vec<M::Action> {
     let mut choices = Vec::new();
     let mut at = reached;
     while at != 0 {
@@ -204,18 +240,20 @@ fn way_to(start: &World, origins: &[Origin], reached: u32) -> Vec<Action> {
         choices.push(choice);
         at = before;
     }
-    let mut world = start.clone();
-    let forwards = choices.into_iter().rev();
-    forwards
-        .map(|choice| {
-            let action = world.enabled()[usize::from(choice)];
-            world.apply(action, &mut ());
-            action
-        })
-        .collect()
+    let mut world = model.start().clone();
+    let mut way = Vec::new();
+    for choice in choices.into_iter().rev() {
+        let mut actions = Vec::new();
+        model.actions(&world, &mut actions);
+        let action = actions[usize::from(choice)];
+        let after = model.next_state(&world, action);
+        world = after.expect("it was taken on the way here");
+        way.push(action);
+    }
+    way
 }
 
-fn fingerprint(world: &World) -> u64 {
+fn fingerprint(world: &impl Hash) -> u64 {
     let mut hasher = Folding::default();
     world.hash(&mut hasher);
     hasher.finish()

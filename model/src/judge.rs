@@ -42,7 +42,11 @@ impl World {
                 | Property::ReapedStaysReaped
                 | Property::StrictReadsSeeStrictWrites
                 | Property::LimitsHold
-                | Property::ForeignContextsAreRefused => false,
+                | Property::ForeignContextsAreRefused
+                | Property::OneViewANumber
+                | Property::NobodyGoesBack
+                | Property::KnowledgeGrows
+                | Property::RoundsAreKept => false,
             }
     }
 

@@ -16,8 +16,8 @@
 //! * Failure detection is an action: a node suspects another within a budget, rightly or not.
 //! * A disk with nothing to write answers its barrier at once; and when no crash can happen any more every disk
 //!   does, because nothing can be lost and a late acknowledgement is a late message.
-//! * Decrees are not voted on: a plan lists them, and each may come about whenever the core says that it may. A node
-//!   comes to go by a decreed view at any later moment, and starts again with the one that it had ([`change`]).
+//! * Decrees are not voted on in a world: a plan lists them, and each may come about whenever the core says that it may. How
+//!   members vote is explored apart ([`decrees`]). A node comes to go by a decreed view at any later moment, and starts again with the one that it had ([`change`]).
 //! * A reap round's view is raised like any other; a decree that comes later knows of it, as the core sees to.
 //! * Client k begins after client k − 1, which breaks the symmetry between them.
 
@@ -27,6 +27,7 @@ pub mod change;
 mod chart;
 pub mod cli;
 pub mod client;
+pub mod decrees;
 pub mod disk;
 mod enabled;
 pub mod explore;
@@ -37,6 +38,7 @@ mod judge;
 pub mod model;
 pub mod mutants;
 pub mod network;
+pub mod place;
 pub mod presets;
 pub mod property;
 mod reap;
@@ -44,6 +46,7 @@ pub mod replay;
 mod report;
 pub mod setup;
 pub mod table;
+pub mod tally;
 pub mod trace;
 pub mod witness;
 pub mod world;

@@ -1,61 +1,40 @@
 //! A preset as a stateright model: thin, all that matters is in [`World`].
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use cartwheel_protocol::rules::Rules;
 use stateright::{Model, Path, Property as Always};
 
 use crate::{
-    action::Action,
-    chart,
-    property::Property,
-    setup::Plan,
-    trace::Lines,
-    witness::{Witness, Witnesses},
-    world::World,
+    action::Action, chart, explore::Explored, property::Property, setup::Plan, tally::Tally,
+    trace::Lines, witness::Witness, world::World,
 };
 
-/// What stateright explores. It counts for itself, so that nobody need trust the checker's own account.
+/// What stateright explores.
 #[derive(Debug)]
 pub struct WorldModel {
     start: World,
-    /// What happened on the way, outside all state.
-    pub(crate) witnesses: Witnesses,
-    /// How many unique worlds were judged.
-    judged: AtomicU64,
-    /// Set to end an exploration early: no world has successors from then on.
-    stop: AtomicBool,
+    tally: Tally,
 }
 
 impl WorldModel {
     /// A model of a plan under these rules.
     pub fn new(plan: &Plan, rules: Rules) -> Self {
-        Self {
-            start: World::new(plan, rules),
-            witnesses: Witnesses::default(),
-            judged: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-        }
+        Self { start: World::new(plan, rules), tally: Tally::default() }
     }
+}
 
-    /// Where every path begins.
-    pub fn start(&self) -> &World {
+impl Explored for WorldModel {
+    const PROPERTIES: &'static [Property] = &Property::ALL;
+
+    fn start(&self) -> &World {
         &self.start
     }
 
-    /// How many unique worlds were judged so far.
-    pub fn judged(&self) -> u64 {
-        self.judged.load(Ordering::Relaxed)
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    /// Ends the exploration: what is pending is judged and not continued.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was ended early.
-    pub fn was_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+    fn violation(&self, world: &World) -> Option<Property> {
+        world.violation()
     }
 }
 
@@ -68,14 +47,14 @@ impl Model for WorldModel {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        if !self.was_stopped() {
+        if !self.tally.was_stopped() {
             world.list(actions);
         }
     }
 
     fn next_state(&self, before: &World, action: Action) -> Option<World> {
         let mut world = before.clone();
-        world.apply(action, &mut &self.witnesses);
+        world.apply(action, &mut &self.tally.witnesses);
         Some(world)
     }
 
@@ -117,9 +96,9 @@ impl Model for WorldModel {
 fn holds<const NUMBER: usize>(model: &WorldModel, world: &World) -> bool {
     if NUMBER == 0 {
         // The first property is asked once for each unique world.
-        model.judged.fetch_add(1, Ordering::Relaxed);
+        model.tally.judge_one();
         if world.is_quiet() && world.is_finished() {
-            model.witnesses.add(Witness::Quiet);
+            model.tally.witnesses.add(Witness::Quiet);
         }
     }
     !world.breaks(Property::ALL[NUMBER])

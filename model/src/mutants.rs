@@ -2,7 +2,7 @@
 
 use cartwheel_protocol::rules::Mutant;
 
-use crate::{presets::Preset, property::Property};
+use crate::{place::Place, presets::Preset, property::Property};
 
 /// Where a mutant is caught, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -89,57 +89,35 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::AcceptLossCountsAsEmpty, "dead-owner", Property::StrictReadsSeeStrictWrites),
 ];
 
-/// A mutant that no world shows, and where it is caught instead.
-#[derive(Clone, Copy, Debug)]
-pub struct Elsewhere {
-    /// The rule that is broken.
-    pub mutant: Mutant,
-    /// The test, by its file in the repository.
-    pub test: &'static str,
-    /// What it notices.
-    pub by: &'static str,
-}
-
-/// Mutants that no world shows: decrees and gossip are not in it. Seeded clusters of memberships catch them.
-pub const ELSEWHERE: &[Elsewhere] = &[
-    among_members(Mutant::VoterIsFit, "a view forgets a reap round"),
-    among_members(Mutant::DecreeForgetsRound, "a view forgets a reap round"),
-    among_members(Mutant::GossipOverwritesNewer, "a node knew more of another before"),
-    among_members(Mutant::TwoDecrees, "two views of one number"),
-    among_members(Mutant::RaiseForgetsVotes, "two views of one number"),
-    among_members(Mutant::ForgetDecree, "two views of one number"),
+/// Every mutant that a preset of decrees catches.
+pub const DECREED: &[Caught] = &[
+    caught(Mutant::VoterIsFit, "reap-vote", Property::RoundsAreKept),
+    caught(Mutant::DecreeForgetsRound, "reap-vote", Property::RoundsAreKept),
+    caught(Mutant::GossipOverwritesNewer, "one-change", Property::KnowledgeGrows),
+    caught(Mutant::ViewNotPersisted, "one-change", Property::NobodyGoesBack),
+    caught(Mutant::TwoDecrees, "two-proposers", Property::OneViewANumber),
+    caught(Mutant::RaiseForgetsVotes, "raised-vote", Property::OneViewANumber),
+    caught(Mutant::ForgetDecree, "two-proposers", Property::OneViewANumber),
 ];
-
-const fn among_members(mutant: Mutant, by: &'static str) -> Elsewhere {
-    Elsewhere { mutant, test: "protocol/tests/membership", by }
-}
 
 const fn caught(mutant: Mutant, preset: &'static str, property: Property) -> Caught {
     Caught { mutant, preset, property }
 }
 
-impl Elsewhere {
-    /// Where this mutant is caught, if no world shows it.
-    pub fn of(mutant: Mutant) -> Option<&'static Self> {
-        ELSEWHERE.iter().find(|elsewhere| elsewhere.mutant == mutant)
-    }
-
-    /// The command that runs the test.
-    pub fn command(&self) -> String {
-        let (krate, target) = self.test.split_once("/tests/").unwrap_or(("", self.test));
-        format!("cargo test -p cartwheel-{krate} --features mutants --test {target}")
-    }
-}
-
 impl Caught {
+    /// Both tables: what presets of worlds catch, then what those of decrees do.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        CAUGHT.iter().chain(DECREED)
+    }
+
     /// Where this mutant is caught soonest.
     pub fn of(mutant: Mutant) -> Option<&'static Self> {
-        CAUGHT.iter().find(|caught| caught.mutant == mutant)
+        Self::all().find(|caught| caught.mutant == mutant)
     }
 
     /// What is declared of this mutant in that preset.
-    pub fn within(mutant: Mutant, preset: &Preset) -> Option<&'static Self> {
-        CAUGHT.iter().find(|caught| caught.mutant == mutant && caught.preset == preset.name)
+    pub fn within(mutant: Mutant, place: Place) -> Option<&'static Self> {
+        Self::all().find(|caught| caught.mutant == mutant && caught.preset == place.name())
     }
 
     /// The preset in which it is caught.
@@ -147,6 +125,15 @@ impl Caught {
     /// # Panics
     ///
     /// If the table names a preset that does not exist.
+    pub fn place(&self) -> Place {
+        Place::named(self.preset).expect("the table names presets that exist")
+    }
+
+    /// The preset of worlds in which it is caught.
+    ///
+    /// # Panics
+    ///
+    /// If the table names a preset that does not exist, or one of decrees.
     pub fn preset(&self) -> &'static Preset {
         Preset::named(self.preset).expect("the table names presets that exist")
     }
@@ -158,20 +145,15 @@ mod tests {
 
     #[test]
     fn every_mutant_is_in_one_of_the_tables_and_every_preset_exists() {
-        let caught = CAUGHT.iter().map(|caught| caught.mutant);
-        let elsewhere = ELSEWHERE.iter().map(|elsewhere| elsewhere.mutant);
-        let mut named: Vec<Mutant> = caught.chain(elsewhere).collect();
+        let mut named: Vec<Mutant> = Caught::all().map(|caught| caught.mutant).collect();
         named.sort_unstable();
         named.dedup();
         assert_eq!(named, Mutant::ALL);
-        assert!(ELSEWHERE.iter().all(|elsewhere| Caught::of(elsewhere.mutant).is_none()));
         for caught in CAUGHT {
             assert_eq!(caught.preset().name, caught.preset);
         }
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for elsewhere in ELSEWHERE {
-            let test = root.join(elsewhere.test);
-            assert!(test.is_dir() || test.with_extension("rs").is_file(), "no {}", test.display());
+        for caught in DECREED {
+            assert!(matches!(caught.place(), Place::Decrees(_)), "{}", caught.preset);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A property by its name. Those about replies are judged when the reply is heard, those about records when
+/// A property by its name. The last ones are about decrees, the others about worlds. Those about replies are judged when the reply is heard, those about records when
 /// they are written, the others in every world.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Property {
@@ -38,10 +38,18 @@ pub enum Property {
     ForeignContextsAreRefused,
     /// Each request gets one reply, at the latest when quiet.
     OneReplyPerRequest,
+    /// All views of one number are the same, and all of one era go by the same layouts: a decree has one outcome.
+    OneViewANumber,
+    /// No node's shards are ever given an older view than before, over all its runs.
+    NobodyGoesBack,
+    /// What a node knows of another only grows while it runs.
+    KnowledgeGrows,
+    /// Every later view carries what a reap round has left behind that all were fit for.
+    RoundsAreKept,
 }
 
 impl Property {
-    /// All of them, in the order in which they are reported.
+    /// Those of worlds, in the order in which they are reported.
     pub const ALL: [Self; 15] = [
         Self::AcknowledgedIsDurable,
         Self::NothingFromNowhere,
@@ -59,6 +67,10 @@ impl Property {
         Self::ForeignContextsAreRefused,
         Self::OneReplyPerRequest,
     ];
+
+    /// Those of decrees, in the order in which they are reported.
+    pub const OF_DECREES: [Self; 4] =
+        [Self::OneViewANumber, Self::NobodyGoesBack, Self::KnowledgeGrows, Self::RoundsAreKept];
 
     /// Its name in reports and replay files.
     pub const fn name(self) -> &'static str {
@@ -78,12 +90,17 @@ impl Property {
             Self::LimitsHold => "limits hold",
             Self::ForeignContextsAreRefused => "foreign contexts are refused",
             Self::OneReplyPerRequest => "one reply per request",
+            Self::OneViewANumber => "one number means one view",
+            Self::NobodyGoesBack => "nobody goes back",
+            Self::KnowledgeGrows => "what is known of a node grows",
+            Self::RoundsAreKept => "no view forgets a reap round",
         }
     }
 
     /// The property of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|property| property.name() == name)
+        let mut all = Self::ALL.into_iter().chain(Self::OF_DECREES);
+        all.find(|property| property.name() == name)
     }
 }
 

@@ -9,23 +9,23 @@ use cartwheel_protocol::rules::{Mutant, coverage};
 
 use crate::{
     explore::{Report, Verdict},
-    replay::Scenario,
+    place::Asked,
+    trace::Trace,
     witness::Witness,
-    world::World,
 };
 
 /// How often progress is told.
 pub(crate) const EVERY: Duration = Duration::from_secs(2);
 
-pub(crate) fn title(scenario: &Scenario, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "{}", scenario.preset.name)?;
-    for setting in &scenario.settings {
+pub(crate) fn title(asked: &Asked, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "{}", asked.place.name())?;
+    for setting in &asked.settings {
         write!(out, " {setting}")?;
     }
-    if let Some(mutant) = scenario.mutant {
+    if let Some(mutant) = asked.mutant {
         write!(out, " with {mutant}")?;
     }
-    writeln!(out, ": {}", scenario.preset.why)?;
+    writeln!(out, ": {}", asked.place.why())?;
     out.flush()
 }
 
@@ -35,8 +35,13 @@ pub(crate) fn progress(states: u64, elapsed: Duration, out: &mut dyn Write) {
     drop(told.and_then(|()| out.flush()));
 }
 
-/// The numbers, the witnesses, and the trace if something is wrong.
-pub(crate) fn summary(scenario: &Scenario, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+/// The numbers, the witnesses, and the trace if something is wrong, with its `story`.
+pub(crate) fn summary<A>(
+    asked: &Asked,
+    report: &Report<A>,
+    story: impl Fn(&Trace<A>) -> String,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let Report { states, generated, depth, elapsed, .. } = report;
     let per_second = rate(*states, *elapsed);
     let bytes = report.grown_bytes.map(|bytes| bytes / (*states).max(1));
@@ -52,7 +57,7 @@ pub(crate) fn summary(scenario: &Scenario, report: &Report, out: &mut dyn Write)
     match &report.verdict {
         Verdict::Complete => {
             writeln!(out, "  explored to the end: all properties hold")?;
-            for witness in missing(scenario, report) {
+            for witness in missing(asked, report) {
                 writeln!(out, "  but it shows nothing: never seen: {witness}")?;
             }
         }
@@ -62,17 +67,16 @@ pub(crate) fn summary(scenario: &Scenario, report: &Report, out: &mut dyn Write)
         Verdict::Violated(trace) => {
             let steps = trace.actions.len();
             writeln!(out, "  VIOLATED: {} ({steps} steps)", trace.property)?;
-            let rules = scenario.rules().map_err(io::Error::other)?;
-            writeln!(out, "{}", trace.story(&World::new(&scenario.plan(), rules)))?;
+            writeln!(out, "{}", story(trace))?;
         }
     }
     Ok(())
 }
 
 /// The witnesses that the preset needs and that were not seen.
-pub(crate) fn missing(scenario: &Scenario, report: &Report) -> Vec<Witness> {
+pub(crate) fn missing<A>(asked: &Asked, report: &Report<A>) -> Vec<Witness> {
     let seen = |witness: &Witness| report.witnesses.iter().any(|(w, n)| w == witness && *n > 0);
-    scenario.preset.needs.iter().copied().filter(|witness| !seen(witness)).collect()
+    asked.place.needs().iter().copied().filter(|witness| !seen(witness)).collect()
 }
 
 fn rate(states: u64, elapsed: Duration) -> f64 {

@@ -132,6 +132,8 @@ pub enum Budget {
     Raise,
     /// An operator has a node reap, or the node goes on with that.
     Reap,
+    /// A node proposes a decree.
+    Propose,
 }
 
 /// How often each kind of event may still happen.
@@ -140,7 +142,7 @@ pub struct Budgets([u8; Budget::ALL.len()]);
 
 impl Budget {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Crash,
         Self::Wipe,
         Self::Damage,
@@ -155,6 +157,7 @@ impl Budget {
         Self::Mend,
         Self::Raise,
         Self::Reap,
+        Self::Propose,
     ];
 
     /// Its name in `--set` and in replay files.
@@ -174,6 +177,7 @@ impl Budget {
             Self::Mend => "mend",
             Self::Raise => "raise",
             Self::Reap => "reap",
+            Self::Propose => "propose",
         }
     }
 }

@@ -8,7 +8,7 @@ use cartwheel_protocol::rules::{HAS_MUTANTS, Mutant};
 
 use crate::{
     explore::{Report, Verdict},
-    mutants::{CAUGHT, Caught, ELSEWHERE, Elsewhere},
+    mutants::Caught,
 };
 
 /// A rule of the design.
@@ -71,7 +71,7 @@ pub struct Figures {
 
 impl Figures {
     /// What a report says of the mutant that it was to catch.
-    pub fn of(caught: &Caught, report: &Report) -> Self {
+    pub fn of<A>(caught: &Caught, report: &Report<A>) -> Self {
         let steps = match &report.verdict {
             Verdict::Violated(trace) if trace.property == caught.property => {
                 Some(trace.actions.len())
@@ -88,7 +88,7 @@ const WIDEST: usize = 48;
 /// Columns: rule, mutant, where, by what, states, steps.
 type Row = [String; 6];
 
-/// Writes the table. `figures` are those of [`CAUGHT`], in its order; without them the last two columns are empty, and
+/// Writes the table. `figures` are those of [`Caught::all`], in its order; without them the last two columns are empty, and
 /// a line says how to fill them.
 ///
 /// Errors: only those of `out`.
@@ -126,10 +126,8 @@ fn rows(figures: Option<&[Figures]>) -> Vec<Row> {
     let mut rows = vec![heads, lines];
     for rule in RULES {
         let caught =
-            CAUGHT.iter().enumerate().filter(|(_, caught)| caught.mutant.rule() == rule.id);
+            Caught::all().enumerate().filter(|(_, caught)| caught.mutant.rule() == rule.id);
         rows.extend(caught.map(|(at, caught)| caught_row(caught, figures.map(|all| all[at]))));
-        let elsewhere = ELSEWHERE.iter().filter(|elsewhere| elsewhere.mutant.rule() == rule.id);
-        rows.extend(elsewhere.map(elsewhere_row));
         if let Some(why) = rule.unbroken {
             rows.push([rule.id, &format!("none: {why}"), "", "", "", ""].map(str::to_owned));
         }
@@ -150,11 +148,6 @@ fn caught_row(caught: &Caught, figures: Option<Figures>) -> Row {
     ]
 }
 
-fn elsewhere_row(elsewhere: &Elsewhere) -> Row {
-    let Elsewhere { mutant, test, by } = elsewhere;
-    [mutant.rule(), &quoted(*mutant), &format!("`{test}`"), by, "", ""].map(str::to_owned)
-}
-
 fn quoted(mutant: Mutant) -> String {
     format!("`{mutant}`")
 }
@@ -164,6 +157,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::mutants::CAUGHT;
 
     const DESIGNED: &str = "V1 V2 V3 V4 V5 V6 V7 C1 D1 Q1 Q2 Q3 H1 H2 H3 F1 T1 W1 L0 L1 L2 L3 L4";
 
@@ -188,7 +182,7 @@ mod tests {
             let groups: BTreeSet<&str> = of_mutant.map(|row| row[0].as_str()).collect();
             assert_eq!(groups, BTreeSet::from([mutant.rule()]), "{mutant}");
         }
-        let count = CAUGHT.len() + ELSEWHERE.len();
+        let count = Caught::all().count();
         let unbroken = RULES.iter().filter(|rule| rule.unbroken.is_some()).count();
         assert_eq!(rows.len(), 2 + count + unbroken);
     }

@@ -2,10 +2,15 @@
 
 use std::fmt::Write as _;
 
-use cartwheel_protocol::{Effect, Input, id::NodeId};
+use cartwheel_protocol::{
+    Effect, Input,
+    id::NodeId,
+    membership::{MemberEffect, Saved},
+};
 
 use crate::{
     action::Action,
+    decrees::{Cluster, Event},
     property::Property,
     witness::{Observer, Witness},
     world::World,
@@ -31,6 +36,26 @@ impl Observer for Lines {
         self.0.push(format!("    {at} {effect}"));
     }
 
+    fn member_effect(&mut self, at: NodeId, effect: &MemberEffect) {
+        let text = match effect {
+            MemberEffect::Send { to, message } => format!("sends {to} {message}"),
+            MemberEffect::Save { saved, ticket: _ } => {
+                let Saved { view, promised, accepted, .. } = &**saved;
+                let voted = accepted.as_ref();
+                let voted =
+                    voted.map(|(ballot, decree)| format!(", voted in {ballot} to {decree}"));
+                format!("saves {} promised {promised}{}", view.id(), voted.unwrap_or_default())
+            }
+            MemberEffect::View(view) => format!("gives its shards {}", view.id()),
+            // Nobody is suspected among members, and time does not pass.
+            MemberEffect::Suspect { .. }
+            | MemberEffect::Addresses
+            | MemberEffect::SetTimer { .. }
+            | MemberEffect::Choose { .. } => return,
+        };
+        self.0.push(format!("    {at} {text}"));
+    }
+
     fn note(&mut self, witness: Witness) {
         self.0.push(format!("    * {witness}"));
     }
@@ -38,9 +63,9 @@ impl Observer for Lines {
 
 /// A path through a model and what is wrong at its end.
 #[derive(Clone, Debug)]
-pub struct Trace {
+pub struct Trace<A = Action> {
     /// What was done, from the start.
-    pub actions: Vec<Action>,
+    pub actions: Vec<A>,
     /// What does not hold after it.
     pub property: Property,
 }
@@ -57,20 +82,43 @@ impl Trace {
         lines
     }
 
-    /// The whole story: each action, then what it made the replicas do, then the world at the end.
+    /// The whole story of a path through worlds.
     pub fn story(&self, start: &World) -> String {
         let mut world = start.clone();
-        let mut text = String::new();
+        self.told(|action, lines| {
+            let line = world.line(action);
+            world.apply(action, lines);
+            (line, world.to_string())
+        })
+    }
+}
+
+impl Trace<Event> {
+    /// The whole story of a path through clusters of members.
+    pub fn story(&self, start: &Cluster) -> String {
+        let mut cluster = start.clone();
+        self.told(|event, lines| {
+            let line = cluster.line(event);
+            cluster.apply(event, lines);
+            (line, cluster.to_string())
+        })
+    }
+}
+
+impl<A: Copy> Trace<A> {
+    /// Each action, then what it made nodes do, then how all is at the end. `act` does an action and tells its name and
+    /// how all is after it.
+    fn told(&self, mut act: impl FnMut(A, &mut Lines) -> (String, String)) -> String {
+        let (mut text, mut end) = (String::new(), String::new());
         for (number, action) in self.actions.iter().enumerate() {
             let mut lines = Lines::default();
-            let line = world.line(*action);
-            world.apply(*action, &mut lines);
+            let (line, after) = act(*action, &mut lines);
+            end = after;
             writeln!(text, "{:>3}. {line}", number + 1).expect("a String takes all");
             if !lines.text().is_empty() {
                 writeln!(text, "{}", lines.text()).expect("a String takes all");
             }
         }
-        write!(text, "{world}").expect("a String takes all");
-        text
+        text + &end
     }
 }

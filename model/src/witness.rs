@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use cartwheel_protocol::{Effect, Input, id::NodeId};
+use cartwheel_protocol::{Effect, Input, id::NodeId, membership::MemberEffect};
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -86,11 +86,21 @@ pub enum Witness {
     RemovedReturns,
     /// All was quiet after the last task.
     Quiet,
+    /// Two decrees were put to the vote of which at most one could be made.
+    Rivals,
+    /// A proposer put to the vote what another had been voted for.
+    VoteTakenUp,
+    /// A node crashed after its promise and before its vote.
+    VoterCrashed,
+    /// A node raised the view between a promise or vote and the decree.
+    RaisedAmidVote,
+    /// All members were fit for a reap round.
+    RoundCompleted,
 }
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 43] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -129,6 +139,11 @@ impl Witness {
         Self::Drained,
         Self::RemovedReturns,
         Self::Quiet,
+        Self::Rivals,
+        Self::VoteTakenUp,
+        Self::VoterCrashed,
+        Self::RaisedAmidVote,
+        Self::RoundCompleted,
     ];
 
     /// Its name in reports.
@@ -172,6 +187,11 @@ impl Witness {
             Self::Drained => "a former member is drained",
             Self::RemovedReturns => "a removed node comes back",
             Self::Quiet => "all is quiet at the end",
+            Self::Rivals => "two decrees are put to the vote",
+            Self::VoteTakenUp => "a vote of a lower ballot is taken up",
+            Self::VoterCrashed => "a node crashes between promise and vote",
+            Self::RaisedAmidVote => "a node that has promised raises the view",
+            Self::RoundCompleted => "all are fit for a reap round",
         }
     }
 }
@@ -182,13 +202,16 @@ impl fmt::Display for Witness {
     }
 }
 
-/// Who watches a world change.
+/// Who watches a world, or a cluster of members, change.
 pub trait Observer {
     /// A replica is about to take an input.
     fn input(&mut self, _at: NodeId, _input: &Input) {}
 
     /// A replica wants something done.
     fn effect(&mut self, _at: NodeId, _effect: &Effect) {}
+
+    /// A membership wants something done.
+    fn member_effect(&mut self, _at: NodeId, _effect: &MemberEffect) {}
 
     /// Something worth counting happened.
     fn note(&mut self, _witness: Witness) {}

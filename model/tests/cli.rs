@@ -2,7 +2,6 @@
 
 use cartwheel_model::{
     cli::{Args, Outcome, run},
-    mutants::ELSEWHERE,
     presets::Preset,
 };
 use cartwheel_protocol::rules::HAS_MUTANTS;
@@ -19,20 +18,6 @@ fn model(words: &[&str]) -> (Outcome, String) {
     let mut out = Vec::new();
     let outcome = run(&line.args, &mut out).expect("a vector takes everything");
     (outcome, String::from_utf8(out).expect("it writes text"))
-}
-
-#[test]
-fn a_mutant_that_no_preset_shows_is_refused_with_the_test_that_catches_it() {
-    assert!(!ELSEWHERE.is_empty());
-    for elsewhere in ELSEWHERE {
-        let (outcome, said) = model(&["check", "--mutant", elsewhere.mutant.name()]);
-        assert_eq!(outcome, Outcome::BadArguments, "{said}");
-        let command = "cargo test -p cartwheel-protocol --features mutants --test membership";
-        for word in [elsewhere.mutant.name(), elsewhere.test, command] {
-            assert!(said.contains(word), "{word} is not named:\n{said}");
-        }
-        assert!(!said.contains("states/s"), "something was explored:\n{said}");
-    }
 }
 
 #[test]

@@ -6,8 +6,9 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use cartwheel_model::{
-    explore::{Limits, Verdict, exhaust, shortest},
-    mutants::{CAUGHT, Caught},
+    decrees::{DecreeModel, DecreePreset},
+    explore::{Limits, Verdict, exhaust, exhaust_model, shortest, shortest_in},
+    mutants::{CAUGHT, Caught, DECREED},
     presets::Preset,
     replay::{self, Scenario},
 };
@@ -45,6 +46,26 @@ fn every_mutant_is_caught_as_declared() {
     };
     let wrong: Vec<String> = CAUGHT.iter().filter_map(caught).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_mutant_of_decrees_is_caught_as_declared_and_its_preset_runs_clean_without() {
+    let mut clean = BTreeSet::new();
+    for entry in DECREED {
+        let preset = DecreePreset::named(entry.preset).expect("a preset of decrees");
+        let broken = DecreeModel::new(&preset.plan(), Rules::without(entry.mutant));
+        let found = match shortest_in(&broken, limits()).verdict {
+            Verdict::Violated(trace) => Some(trace.property),
+            Verdict::Complete | Verdict::Incomplete(_) => None,
+        };
+        assert_eq!(found, Some(entry.property), "{}", entry.mutant);
+        if clean.insert(entry.preset) {
+            let sound = DecreeModel::new(&preset.plan(), Rules::sound());
+            let report = exhaust_model(sound, 2, limits(), &mut |_, _| {});
+            let verdict = report.verdict;
+            assert!(matches!(verdict, Verdict::Complete), "{}: {verdict:?}", entry.preset);
+        }
+    }
 }
 
 #[test]

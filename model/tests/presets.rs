@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use cartwheel_model::{
     cli::{Args, Outcome, run},
-    presets::Preset,
+    place::Place,
     replay::Replay,
 };
 use cartwheel_protocol::rules::HAS_MUTANTS;
@@ -25,7 +25,7 @@ fn ask(words: &[&str]) -> (Outcome, String) {
 
 #[test]
 fn quick_presets_are_explored_to_the_end_and_show_what_they_are_for() {
-    let quick = Preset::ALL.iter().filter(|preset| preset.is_quick).map(|preset| preset.name);
+    let quick = Place::all().filter(|place| place.is_quick()).map(Place::name);
     let words: Vec<&str> = ["check"].into_iter().chain(quick).collect();
     assert!(words.len() > 10, "most presets are quick");
     let (outcome, said) = ask(&words);
@@ -54,6 +54,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         (&["check", "nowhere"][..], "there is no preset `nowhere`; there are owners-crash"),
         (&["check", "--set", "crush=1"], "there is no budget `crush`; there are crash"),
         (&["check", "--mutant", "x"], "there is no mutant `x`; there are counter-per-key"),
+        (&["check", "one-change", "--save", "x"], "`one-change` is told, and cannot be saved"),
         (&["replay", "no-such-file"], "no-such-file"),
         (&["explore", "nowhere"], "there is no preset `nowhere`"),
     ] {

@@ -86,6 +86,11 @@ impl Proposer {
         Some((decree, bound))
     }
 
+    /// How many voted.
+    pub(crate) fn votes(&self) -> usize {
+        self.votes.len()
+    }
+
     /// A vote: what is decided, when it makes the majority.
     pub(crate) fn voted(&mut self, from: NodeId, majority: usize) -> Option<Decree> {
         self.votes.insert(from, ());
@@ -124,6 +129,7 @@ mod tests {
         assert_eq!(proposer.promised(NodeId(3), None, 2), None, "it is put to the vote once");
         assert_eq!(proposer.voted(NodeId(1), 2), None);
         assert_eq!(proposer.voted(NodeId(1), 2), None, "a vote counts once");
+        assert_eq!(proposer.votes(), 1);
         assert_eq!(proposer.voted(NodeId(3), 2), Some(abort));
     }
 }

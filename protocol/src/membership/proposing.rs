@@ -182,6 +182,32 @@ impl Membership {
         self.adopt(outcome, effects);
     }
 
+    /// Whether an answer makes a difference to the attempt that this node makes now. A promise or a vote that makes none
+    /// never will. Of what is no answer to an attempt it says yes.
+    pub fn waits_for(&self, answer: &MemberMessage) -> bool {
+        let attempt =
+            |after: &ViewId| self.proposer.as_ref().filter(|_| self.era() == Some(after.era()));
+        match answer {
+            MemberMessage::Promise(after, ballot, _) => {
+                attempt(after).is_some_and(|mine| mine.ballot == *ballot && mine.proposed.is_none())
+            }
+            MemberMessage::Accepted(after, ballot) => {
+                let members = self.view.as_ref().map_or(0, |view| view.layout().members().len());
+                attempt(after)
+                    .is_some_and(|mine| mine.ballot == *ballot && mine.votes() <= members / 2)
+            }
+            MemberMessage::Rejected(after, ballot) => {
+                attempt(after).is_some_and(|mine| mine.ballot < *ballot)
+            }
+            MemberMessage::Gossip { .. }
+            | MemberMessage::GossipOk { .. }
+            | MemberMessage::AskView
+            | MemberMessage::View(_)
+            | MemberMessage::Prepare(..)
+            | MemberMessage::Accept(..) => true,
+        }
+    }
+
     /// Tells a view to everybody whom these views list.
     pub(super) fn tell_listed(
         &self,
