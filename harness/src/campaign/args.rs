@@ -276,7 +276,9 @@ impl CampaignArgs {
 
     /// The command that does the same again.
     pub fn command(&self, seed: u64) -> String {
-        let features = if self.mutant.is_some() { " --features mutants" } else { "" };
+        let options = self.node_options();
+        let has_mutant = options.iter().any(|(name, _)| name == "mutant");
+        let features = if has_mutant { " --features mutants" } else { "" };
         let mut words = vec![format!("cargo run --release{features} -- campaign --seed {seed}")];
         let mut flag = |name: &str, value: String| words.push(format!("--{name} {value}"));
         flag("nodes", self.nodes.to_string());
@@ -285,12 +287,11 @@ impl CampaignArgs {
         }
         flag("time-limit", self.time_limit.to_string());
         flag("workload", self.workload.to_string());
+        // Of a schedule no fault is drawn, but what may happen is still judged against the cluster.
+        flag("nemesis", self.nemesis.to_string());
         match &self.schedule {
             Some(path) => flag("schedule", path.display().to_string()),
-            None => {
-                flag("nemesis", self.nemesis.to_string());
-                flag("fault-every-ms", self.fault_every_ms.to_string());
-            }
+            None => flag("fault-every-ms", self.fault_every_ms.to_string()),
         }
         flag("concurrency", self.concurrency.to_string());
         flag("rate", self.rate.to_string());
@@ -305,7 +306,7 @@ impl CampaignArgs {
         quorums.into_iter().for_each(|(name, value)| {
             value.into_iter().for_each(|value| flag(name, value.to_string()));
         });
-        let options = self.node_options();
+        flag("quiet-within", self.quiet_within.to_string());
         options.iter().for_each(|(name, value)| match name.as_str() {
             "mutant" | "fallback-after-ms" | "handoff-every-ms" | "fallbacks" => {
                 flag(name, value.clone())
@@ -374,19 +375,46 @@ mod tests {
         Ok(Command::from_arg_matches(&matches).map_err(|error| error.to_string())?.args)
     }
 
+    /// Flags that change where results lie and what is kept, not the verdict.
+    const OF_THE_FOLDER: [&str; 3] = ["store", "name", "keep-data"];
+
+    /// What a run does, for comparing.
+    fn run(args: &CampaignArgs) -> String {
+        let folder = parse("").expect("defaults").store;
+        let keep_data = false;
+        format!("{:?}", CampaignArgs { store: folder, name: None, keep_data, ..args.clone() })
+    }
+
     #[test]
     fn the_command_that_repeats_a_run_says_the_same() {
-        let args = parse(
-            "--nodes 3 --zones 3 --w 1 --mutant expire-hints --fallbacks off --node-option shards=1 --carts 2",
-        )
-        .expect("good arguments");
-        let command = args.command(9);
-        let flags = command.split_once("-- campaign").expect("a campaign").1;
-        let again = parse(flags).expect("the command is one");
-        assert_eq!(again.seed, Some(9));
-        assert_eq!(again.command(9), command);
-        assert_eq!(again.node_options(), args.node_options());
-        assert!(command.starts_with("cargo run --release --features mutants -- campaign "));
+        let drawn = "--nodes 3 --zones 3 --time-limit 7 --workload paper-cart --nemesis kill,zone \
+            --fault-every-ms 700 --concurrency 3 --rate 50 --timeout-ms 900 --stubborn 2 --carts 2 --cart-size 9 \
+            --add-fraction 0.7 --remove-fraction 0.1 --strict-fraction 0.2 --r 2 --w 1 --quiet-within 120 \
+            --mutant expire-hints --fallback-after-ms 30 --handoff-every-ms 40 --fallbacks off \
+            --node-option shards=1 --node-option gossip-every-ms=300";
+        let scheduled =
+            "--nodes 1 --nemesis none --schedule s.json --node-option mutant=expire-hints";
+        let folder = "--store elsewhere --name mine --keep-data";
+        for words in ["", drawn, scheduled] {
+            let args = parse(&format!("{words} {folder} --seed 9")).expect("good arguments");
+            let command = args.command(9);
+            let (cargo, flags) = command.split_once("-- campaign").expect("a campaign");
+            let again = parse(flags).expect("the command is one");
+            assert_eq!(again.command(9), command);
+            assert_eq!(again.node_options(), args.node_options());
+            if words != scheduled {
+                assert_eq!(run(&again), run(&args));
+            }
+            assert_eq!(again.nemesis, args.nemesis);
+            assert_eq!(cargo.contains("--features mutants"), words.contains("mutant"), "{cargo}");
+        }
+        // So that a flag of tomorrow is not forgotten.
+        let command = parse(drawn).expect("good arguments").command(9);
+        let all = Command::command();
+        let longs = all.get_arguments().filter_map(|argument| argument.get_long());
+        for long in longs.filter(|long| !OF_THE_FOLDER.contains(long) && *long != "schedule") {
+            assert!(command.contains(&format!(" --{long} ")), "--{long} is not in {command}");
+        }
     }
 
     #[test]
