@@ -148,6 +148,37 @@ fn a_taken_port_is_named_with_the_flag_to_use_instead() {
 }
 
 #[test]
+fn a_bad_field_of_a_configuration_file_is_named_with_its_value_and_what_is_allowed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("node.toml");
+    let config = file.to_str().expect("a path in UTF-8");
+    for (text, flags, words) in [
+        ("shards = 0", &[][..], &["shards is 0; allowed is 1 to 64"][..]),
+        ("shards = \"many\"", &[], &["shards is \"many\"; allowed is a whole number"]),
+        ("engine = \"paper\"", &[], &["engine is \"paper\"", "sled", "memory"]),
+        (
+            "listen = \"nowhere\"",
+            &[],
+            &["listen is \"nowhere\"; allowed is an IP address and a port"],
+        ),
+        ("sharts = 1", &[], &["no field sharts", "its value is 1", "allowed are data, name"]),
+        ("shards = ", &[], &["node.toml", "line 2"]),
+        // A flag goes over the file and is judged the same; the file's sound fields stay.
+        ("shards = 2", &["--shards", "65"], &["shards is 65; allowed is 1 to 64"]),
+        ("shards = 65", &["--io-threads", "1"], &["shards is 65; allowed is 1 to 64"]),
+    ] {
+        std::fs::write(&file, format!("data = \"x\"\n{text}\n")).expect("a file");
+        let (code, said) = cartwheel(&[&["serve", "--config", config], flags].concat());
+        assert_eq!(code, 254, "{text} said:\n{said}");
+        for word in words {
+            assert!(said.contains(word), "{text} does not say {word}:\n{said}");
+        }
+    }
+    let (code, said) = cartwheel(&["serve", "--config", "/nowhere/node.toml"]);
+    assert!(code == 254 && said.contains("/nowhere/node.toml"), "{said}");
+}
+
+#[test]
 fn a_damaged_history_is_unknown_and_its_line_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let history = folder.path().join("history.jsonl");

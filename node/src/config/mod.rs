@@ -284,7 +284,7 @@ impl NodeConfig {
             // Alone, so that the error is certainly about this field.
             let alone = toml::Table::from_iter([(field.clone(), value.clone())]);
             if let Err(error) = alone.try_into::<Self>() {
-                return Err(ConfigError::field(field.as_str(), value, said(&error)));
+                return Err(ConfigError::field(field.as_str(), value, allowed(&error)));
             }
         }
         let config: Self = table
@@ -510,9 +510,29 @@ fn read_table(path: &Path) -> Result<toml::Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| failed(error.to_string()))
 }
 
-/// What the TOML library says is allowed, in one line.
+/// What the TOML library says, in one line.
 fn said(error: &toml::de::Error) -> String {
     error.message().replace('\n', " ")
+}
+
+/// What is allowed in place of what the library could not take, which it says in the words of Rust.
+fn allowed(error: &toml::de::Error) -> String {
+    let said = said(error);
+    let expected = said.rsplit_once("expected ").map_or(&*said, |(_, expected)| expected);
+    let up_to = |most: u64| format!("a whole number from 0 to {most}");
+    match expected {
+        "u8" => up_to(u8::MAX.into()),
+        "u16" => up_to(u16::MAX.into()),
+        "u32" => up_to(u32::MAX.into()),
+        "u64" | "usize" | "i64" => "a whole number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a string" | "path string" => "text".to_owned(),
+        "a sequence" => "a list of text".to_owned(),
+        "invalid socket address syntax" | "socket address" => {
+            "an IP address and a port, such as 127.0.0.1:7400".to_owned()
+        }
+        other => other.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -525,6 +545,29 @@ mod tests {
 
     fn refused(text: &str) -> String {
         parse(text).expect_err("the text is refused").to_string()
+    }
+
+    #[test]
+    fn what_is_of_another_type_is_told_what_is_allowed() {
+        for (text, said) in [
+            ("shards = \"many\"", "shards is \"many\"; allowed is a whole number from 0 to 65535"),
+            ("shards = 70000", "shards is 70000; allowed is a whole number from 0 to 65535"),
+            ("tree_depth = -1", "tree_depth is -1; allowed is a whole number from 0 to 255"),
+            ("drain_ms = 1.5", "drain_ms is 1.5; allowed is a whole number from 0 to 4294967295"),
+            ("cache_mib = true", "cache_mib is true; allowed is a whole number"),
+            ("join = 1", "join is 1; allowed is true or false"),
+            ("zone = 1", "zone is 1; allowed is text"),
+            ("data = 1", "data is 1; allowed is text"),
+            ("seed = \"a:1\"", "seed is \"a:1\"; allowed is a list of text"),
+            ("engine = \"paper\"", "engine is \"paper\"; allowed is `sled` or `memory`"),
+            (
+                "listen = \"nowhere\"",
+                "listen is \"nowhere\"; allowed is an IP address and a port, such as 127.0.0.1:7400",
+            ),
+            ("http = 1", "http is 1; allowed is an IP address and a port, such as 127.0.0.1:7400"),
+        ] {
+            assert_eq!(refused(text), said);
+        }
     }
 
     #[test]
@@ -592,7 +635,7 @@ mod tests {
         let said = refused("engine = \"rocks\"");
         assert!(said.contains("engine is \"rocks\"") && said.contains("sled"), "{said}");
         let said = refused("shards = \"two\"");
-        assert!(said.contains("shards is \"two\"") && said.contains("u16"), "{said}");
+        assert!(said.contains("shards is \"two\"") && said.contains("whole number"), "{said}");
     }
 
     #[test]
