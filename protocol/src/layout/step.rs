@@ -47,7 +47,7 @@ impl Layout {
     }
 
     /// Refuses to span fewer zones than `zones_before` or than a bucket with spread `zone` needs.
-    fn check_zones(&self, zones_before: usize) -> Result<(), LayoutError> {
+    pub(crate) fn check_zones(&self, zones_before: usize) -> Result<(), LayoutError> {
         for n in self.sizes() {
             let spans = || self.partitions.iter().map(|partition| self.zones_spanned(partition, n));
             let zones = spans().min().unwrap_or(0);

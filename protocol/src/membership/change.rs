@@ -5,7 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 use crate::{
     bucket::Bucket,
     id::NodeId,
-    layout::Command,
+    layout::{Command, Layout, LayoutError},
     membership::message::{Decree, Staged, Wish},
     rules::{Mutant, Rules},
     view::{Change, View, ViewId},
@@ -30,8 +30,7 @@ pub fn outcome(view: &View, decree: &Decree) -> Option<View> {
             settled.extend(ids);
             let too_many = settled.len().saturating_sub(Change::MAX_SETTLED);
             settled.drain(..too_many);
-            let (changes, accept_loss) = changes(commands);
-            let next = view.layout().step(&changes, accept_loss).ok()?;
+            let next = next_layout(view.layout(), commands).ok()?;
             let accepted_losses = losses(commands);
             let commands = commands.clone();
             let change = Change { accepted_losses, commands, settled: settled.into() };
@@ -40,14 +39,39 @@ pub fn outcome(view: &View, decree: &Decree) -> Option<View> {
     }
 }
 
-/// The commands, and whether any loss is accepted.
-pub(crate) fn changes(staged: &[Staged]) -> (Vec<Command>, bool) {
-    let changes = staged.iter().filter_map(|staged| match &staged.wish {
+/// The layout that these wishes make of the present one. Each must keep the zones that the layout had with those before it,
+/// unless it accepts their loss itself: that an operator accepts what one command costs says nothing of the others.
+pub(crate) fn next_layout(present: &Layout, staged: &[Staged]) -> Result<Layout, LayoutError> {
+    let mut commands = Vec::new();
+    let mut last: Option<Layout> = None;
+    for (command, accept_loss) in changes(staged) {
+        commands.push(command);
+        let before = last.as_ref().unwrap_or(present);
+        last = Some(with_last(present, &commands, before, accept_loss)?);
+    }
+    last.map_or_else(|| present.step(&[], true), Ok)
+}
+
+/// The layout with one command more; `before` is that without it.
+pub(crate) fn with_last(
+    present: &Layout,
+    commands: &[Command],
+    before: &Layout,
+    accept_loss: bool,
+) -> Result<Layout, LayoutError> {
+    let next = present.step(commands, true)?;
+    if !accept_loss {
+        next.check_zones(before.zones().len())?;
+    }
+    Ok(next)
+}
+
+/// The commands, each with whether its loss is accepted.
+fn changes(staged: &[Staged]) -> impl Iterator<Item = (Command, bool)> {
+    staged.iter().filter_map(|staged| match &staged.wish {
         Wish::Change { command, accept_loss } => Some((command.clone(), *accept_loss)),
         Wish::Withdraw(_) => None,
-    });
-    let (commands, accepts): (Vec<Command>, Vec<bool>) = changes.unzip();
-    (commands, accepts.contains(&true))
+    })
 }
 
 /// The owners that the operator named as lost.

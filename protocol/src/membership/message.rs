@@ -26,7 +26,8 @@ pub struct Ballot {
 pub struct Staged {
     /// Random, or derived where a node stages for itself: the same wish staged twice is one.
     pub id: u128,
-    /// The layout that the stager went by. A wish that is [`Staged::TOO_OLD`] layouts old is dropped.
+    /// The layout that the stager went by. A wish that is [`Staged::TOO_OLD`] layouts old is dropped where its id may
+    /// have been settled and forgotten.
     pub base: u64,
     /// What is wished for.
     pub wish: Wish,

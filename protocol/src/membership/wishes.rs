@@ -2,7 +2,7 @@
 //!
 //! A wish ends in one of three ways. A decree *settles* it: it is carried out or given up, and the view
 //! remembers its id. The layout makes it *moot*: what it asks for is so already, or can never be. Or it
-//! grows [too old](Staged::TOO_OLD). A wish that the layout refuses for now, or that a dead owner blocks,
+//! grows [too old](Staged::TOO_OLD) while so much was settled that its own id may have been forgotten. A wish that the layout refuses for now, or that a dead owner blocks,
 //! is none of these: it stays, is shown with the reason, and is tried again in every layout until somebody
 //! takes it back.
 
@@ -11,13 +11,13 @@ use core::fmt;
 
 use super::{
     Membership,
-    change::{changes, taken_out},
+    change::{next_layout, taken_out, with_last},
     message::{Decree, Staged, Wish},
 };
 use crate::{
     id::NodeId,
     layout::{Command, Layout, LayoutError, Member, Plan},
-    view::View,
+    view::{Change, View},
 };
 
 /// How many commands one change carries out at most.
@@ -63,6 +63,14 @@ struct Selection {
 }
 
 impl Membership {
+    /// The owner that a wish names as lost (L3) and that this node has no reason to think dead.
+    ///
+    /// To name one that lives gives up what it was promised: a strict read that it answers by itself may be stale.
+    pub fn names_a_living_owner(&self, wish: &Wish) -> Option<NodeId> {
+        let Wish::Change { command, accept_loss: true } = wish else { return None };
+        taken_out(command).filter(|node| !self.detector.suspects(*node))
+    }
+
     /// What these wishes would do to the layout that follows the change under way. `None` before there is a view.
     ///
     /// Whether owners live is this node's opinion.
@@ -140,17 +148,15 @@ impl Selection {
         if self.commands.len() == MAX_COMMANDS {
             return Fate::Later;
         }
-        self.commands.push(staged.clone());
-        let (commands, accept) = changes(&self.commands);
-        match on.step(&commands, accept) {
+        let mut commands: Vec<Command> = self.commands.iter().filter_map(command_of).collect();
+        commands.push(command.clone());
+        match with_last(on, &commands, self.next.as_ref().unwrap_or(on), *accept_loss) {
             Ok(next) => {
+                self.commands.push(staged.clone());
                 self.next = Some(next);
                 Fate::Next
             }
-            Err(why) => {
-                self.commands.pop();
-                Fate::Refused(why)
-            }
+            Err(why) => Fate::Refused(why),
         }
     }
 }
@@ -199,8 +205,7 @@ pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) ->
 /// Appends a command if the layout takes it after those before it.
 fn push_if_it_applies(layout: &Layout, commands: &mut Vec<Staged>, staged: &Staged) {
     commands.push(staged.clone());
-    let (all, accept) = changes(commands);
-    if layout.step(&all, accept).is_err() {
+    if next_layout(layout, commands).is_err() {
         commands.pop();
     }
 }
@@ -224,8 +229,10 @@ pub(crate) fn names(staged: &Staged) -> [Option<NodeId>; 2] {
 /// Whether nothing is to be done for a wish any more: a decree settled it in this view or before, it is moot, or it is too
 /// old to know. All nodes that go by a view agree on this, so gossip does not bring back what one of them drops.
 pub(crate) fn is_settled(view: &View, staged: &Staged) -> bool {
-    let too_old = staged.base.saturating_add(Staged::TOO_OLD) <= view.layout().number();
     let settled = &view.change().settled;
+    let is_old = staged.base.saturating_add(Staged::TOO_OLD) <= view.layout().number();
+    // As long as all that was settled is remembered, it is known that this was not.
+    let too_old = is_old && settled.len() >= Change::MAX_SETTLED;
     let is_over = match &staged.wish {
         Wish::Change { command, .. } => is_moot(view.layout(), command),
         Wish::Withdraw(id) => {
@@ -255,6 +262,13 @@ fn is_moot(layout: &Layout, command: &Command) -> bool {
         Command::BucketSet { name, r, w } => {
             layout.bucket(name).is_some_and(|bucket| (bucket.r, bucket.w) == (*r, *w))
         }
+    }
+}
+
+fn command_of(staged: &Staged) -> Option<Command> {
+    match &staged.wish {
+        Wish::Change { command, .. } => Some(command.clone()),
+        Wish::Withdraw(_) => None,
     }
 }
 

@@ -14,3 +14,4 @@ mod raises;
 mod random;
 mod reaps;
 mod regressions;
+mod wishes;
