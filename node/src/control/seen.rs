@@ -11,7 +11,7 @@ use cartwheel_protocol::key::Partition;
 use cartwheel_protocol::layout::Member;
 use cartwheel_protocol::membership::{Membership, Row, Status};
 use cartwheel_protocol::shard_of;
-use cartwheel_protocol::view::View;
+use cartwheel_protocol::view::{View, ViewId};
 
 use crate::shard::ShardStatus;
 
@@ -100,7 +100,9 @@ fn trees_seen(me: NodeId, view: &View, shards: &[Arc<ShardStatus>]) -> Vec<TreeR
 fn row_seen(row: &Row, view: Option<&View>, suspected: &[NodeId]) -> RowSeen {
     let listed: Option<&Member> = view.and_then(|view| view.member(row.node));
     let must_catch_up = view.is_some_and(|view| must_catch_up(view, row.node));
-    let has_caught_up = view.is_some_and(|view| row.caught_up >= Some(view.id()));
+    // A view that was raised since asks for nothing more.
+    let caught_up = row.caught_up.map(ViewId::era);
+    let has_caught_up = view.is_some_and(|view| caught_up >= Some(view.id().era()));
     RowSeen {
         node: row.node.0,
         name: row.label.1.to_string(),
@@ -147,5 +149,44 @@ fn view_seen(view: &View) -> ViewSeen {
         settled: view.change().settled.to_vec(),
         draining: view.layout().draining().iter().map(|member| member.id.0).collect(),
         zones: ZoneRange::of(view.layout()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwheel_protocol::bucket::Bucket;
+    use cartwheel_protocol::id::Zone;
+    use cartwheel_protocol::key::Partitions;
+    use cartwheel_protocol::layout::{Command, Layout};
+    use cartwheel_protocol::reap_page::Reaped;
+    use cartwheel_protocol::view::Change;
+
+    use super::*;
+
+    fn member(id: u64) -> Member {
+        let (name, address) = ("n".into(), "127.0.0.1:1".into());
+        Member { id: NodeId(id), name, address, zone: Zone("z1".into()), weight: 1 }
+    }
+
+    #[test]
+    fn who_had_caught_up_when_a_view_was_raised_still_has() {
+        let partitions = Partitions::new(8).expect("a power of two");
+        let layout = Layout::form((1..=3).map(member), partitions, Bucket::built_in());
+        let view = View::new(Arc::new(layout.expect("a layout")));
+        let joined = view.layout().step(&[Command::Join(member(4))], false).expect("it fits");
+        let joint = |decree| {
+            let (next, change) = (Arc::new(joined.clone()), Change::default());
+            view.joint(decree, next, change, Reaped::default())
+        };
+        let (joint, amended) = (joint(1), joint(2));
+        let raised = joint.raised(NodeId(1));
+        assert!(raised.id() > joint.id());
+        let mut row = Row::new(NodeId(4), "n".into(), "127.0.0.1:1".into());
+        row.caught_up = Some(joint.id());
+        for (view, has_caught_up) in [(&joint, true), (&raised, true), (&amended, false)] {
+            let seen = row_seen(&row, Some(view), &[]);
+            assert!(seen.must_catch_up, "{}", view.id());
+            assert_eq!(seen.has_caught_up, has_caught_up, "{}", view.id());
+        }
     }
 }
