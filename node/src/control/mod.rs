@@ -356,9 +356,22 @@ impl Control {
         let refused = outlook.fates.iter().find(|(staged, fate)| {
             is_new(staged) && matches!(fate, Fate::Refused(_) | Fate::Blocked(_))
         });
-        let shown = Outlook::new(&outlook);
+        let mut shown = Outlook::new(&outlook);
         if let Some((staged, fate)) = refused {
+            let accepting: Vec<Staged> =
+                all.iter().map(|staged| accepting(staged, &outlook.fates)).collect();
+            if let Some(would) = membership.outlook(&accepting) {
+                shown = Outlook { wishes: shown.wishes, ..Outlook::new(&would) };
+            }
             let why = format!("{}: {fate}", staged.wish);
+            return Err(StageError::Refused { why, outlook: Box::new(shown) });
+        }
+        let living = new.iter().find_map(|new| membership.names_a_living_owner(&new.wish));
+        if let Some(node) = living {
+            let why = format!(
+                "{node} is not suspected, so its loss cannot be accepted: strict reads that it answers could be stale; \
+                 stop it first and wait until `cartwheel member list` shows it as suspected, or leave --accept-loss out"
+            );
             return Err(StageError::Refused { why, outlook: Box::new(shown) });
         }
         if !only_plan {
@@ -369,4 +382,15 @@ impl Control {
         }
         Ok(shown)
     }
+}
+
+/// A wish; where a dead owner blocks it, the same with the loss accepted. So its plan shows what it would do.
+fn accepting(staged: &Staged, fates: &[(Staged, Fate)]) -> Staged {
+    let mut staged = staged.clone();
+    let blocks =
+        |(of, fate): &(Staged, Fate)| of.id == staged.id && matches!(fate, Fate::Blocked(_));
+    if let (true, Wish::Change { accept_loss, .. }) = (fates.iter().any(blocks), &mut staged.wish) {
+        *accept_loss = true;
+    }
+    staged
 }

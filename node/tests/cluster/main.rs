@@ -4,6 +4,7 @@ mod changes;
 mod cluster;
 mod damage;
 mod reaping;
+mod losses;
 #[cfg(target_os = "linux")]
 mod space;
 
