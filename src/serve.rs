@@ -15,7 +15,10 @@ use crate::{
 /// What each field of the configuration means: the flag's help. The names are those of [`NodeConfig`].
 const FLAGS: &[(&str, &str)] = &[
     ("data", "The folder of the formatted store"),
-    ("name", "Make a store of this name in --data if there is none, also after its disk was lost"),
+    (
+        "name",
+        "Make a store of this name in --data if there is none; with --seed also where it cannot be opened",
+    ),
     ("cluster", "The cluster file: the first layout's members, buckets, partitions"),
     (
         "seed",

@@ -16,6 +16,7 @@ mod pace;
 mod peers;
 mod prepare;
 mod process;
+mod renew;
 mod router;
 mod run;
 mod shard;

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::config::{ClusterFile, ConfigError, NodeConfig, member_line};
 use crate::control::{find_cluster, read_saved};
 use crate::error::NodeError;
+use crate::renew::open_or_renew;
 use crate::store::{Served, Store, StoreError, StoreId, format_store, served_cluster, store_id};
 
 /// What is read before anything is started.
@@ -66,7 +67,9 @@ pub(crate) async fn prepare(config: NodeConfig) -> Result<Prepared, NodeError> {
         let first = file.as_ref().map(|file| file.layout().map(|layout| layout.hash()));
         let first = first.transpose()?;
         let serves = Served { cluster, layout: first, engine: config.engine };
-        let store = Store::open(&config.data, serves, config.cache_mib)?;
+        // With a seed and a name it can come up as a new node in place of one that it cannot be any more.
+        let renews = config.name.is_some() && !config.seed.is_empty();
+        let store = open_or_renew(&config.data, serves, config.cache_mib, renews)?;
         let origin = origin(&config, file.as_ref(), &store)?;
         Ok(Prepared { config, cluster, first, store, origin })
     })

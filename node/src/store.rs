@@ -24,7 +24,8 @@ use crate::identity::{read_identity, write_identity};
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
-const SLED: &str = "sled";
+/// The folder of the records that sled keeps.
+pub(crate) const SLED: &str = "sled";
 
 /// Who a formatted store is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -95,8 +96,7 @@ pub enum StoreError {
     },
     /// The store has served and its records are gone.
     #[error(
-        "the store in {} has served and its folder {} is gone: under its old id it would deny what it \
-         acknowledged; format a new store, which is a new node",
+        "the store in {} has served and its folder {} is gone",
         path.display(), records.display()
     )]
     Lost {
@@ -104,6 +104,19 @@ pub enum StoreError {
         path: PathBuf,
         /// Where the records were.
         records: PathBuf,
+    },
+    /// The store has served and cannot any more.
+    #[error(
+        "{why}; under its old id the node would deny what it acknowledged (rule W1). Started with --name, --seed and \
+         --join it sets the folder {} aside by itself and takes its old place as a new node; or move the folder away \
+         and format a new store",
+        path.display()
+    )]
+    Spoilt {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: Box<StoreError>,
     },
     /// The store has served in memory.
     #[error(
@@ -154,6 +167,7 @@ impl StoreError {
             Self::NotFormatted { .. }
             | Self::NotEmpty { .. }
             | Self::Lost { .. }
+            | Self::Spoilt { .. }
             | Self::Forgotten { .. }
             | Self::Identity { .. }
             | Self::InUse { .. }
@@ -294,7 +308,8 @@ fn check_served(data: &Path, served: Served, asked: Served) -> Result<(), StoreE
     }
 }
 
-fn lock(data: &Path) -> Result<File, StoreError> {
+/// Keeps other processes from the folder while the file is held.
+pub(crate) fn lock(data: &Path) -> Result<File, StoreError> {
     let path = data.join(LOCK);
     let failed = |source| StoreError::Io { path: path.clone(), source };
     let file = File::options().create(true).append(true).open(&path).map_err(failed)?;

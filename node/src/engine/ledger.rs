@@ -6,7 +6,10 @@
 //! number in the log, and when it is durable that number is noted in a file of its own. A log that ends before the
 //! number noted has lost commits that may have been acknowledged.
 //!
-//! The file is never fsynced: a power loss may leave an older number there, which proves less and nothing wrong.
+//! The file is made with the store, and fsynced with it, before the store serves. After that it is never fsynced: its
+//! few bytes lie in one sector, so a power loss leaves the number noted last or an older one, which proves less and
+//! nothing wrong. It never leaves no file or one that cannot be read: such a file is damage, and then nobody can tell
+//! whether the log is whole.
 
 use std::fs::File;
 use std::io;
@@ -25,23 +28,30 @@ const NAME: &[u8] = FILE.as_bytes();
 pub(super) struct Ledger(File);
 
 impl Ledger {
-    /// Opens the file in sled's folder, which may have none yet.
-    pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        options.open(folder.join(FILE)).map(Self)
+    /// Makes the file in a new store's folder, where there is none. The caller fsyncs file and folder.
+    pub(super) fn create(folder: &Path) -> io::Result<()> {
+        let file = File::options().write(true).create_new(true).open(folder.join(FILE))?;
+        Self(file).note(0)
     }
 
-    /// The number noted last; zero where there is none, or none that can be read.
-    pub(super) fn noted(&self) -> io::Result<u64> {
+    /// Opens the file in sled's folder; `None` if it is gone.
+    pub(super) fn open(folder: &Path) -> io::Result<Option<Self>> {
+        match File::options().read(true).write(true).open(folder.join(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(|file| Some(Self(file))),
+        }
+    }
+
+    /// The number noted last; `None` if it cannot be read.
+    pub(super) fn noted(&self) -> io::Result<Option<u64>> {
         let mut sealed = [0; size_of::<u64>() + checksum::SEAL_BYTES];
         match self.0.read_exact_at(&mut sealed, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
         let number = checksum::open(NAME, &sealed.to_vec().into());
         let number = number.ok().and_then(|number| number.as_ref().try_into().ok());
-        Ok(number.map_or(0, u64::from_be_bytes))
+        Ok(number.map(u64::from_be_bytes))
     }
 
     /// Notes that so many commits are durable.
@@ -55,16 +65,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_noted_last_is_read_and_a_spoilt_file_says_nothing() {
+    fn what_was_noted_last_is_read_and_a_spoilt_file_or_none_says_so() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ledger = Ledger::open(folder.path()).expect("a file");
-        assert_eq!(ledger.noted().expect("it can be read"), 0);
+        assert!(Ledger::open(folder.path()).expect("it can be looked for").is_none());
+        Ledger::create(folder.path()).expect("a file");
+        let open = || Ledger::open(folder.path()).expect("it can be looked for").expect("the file");
+        let ledger = open();
+        assert_eq!(ledger.noted().expect("it can be read"), Some(0));
         for number in [1, 300, 299] {
             ledger.note(number).expect("it can be written");
-            let again = Ledger::open(folder.path()).expect("the file");
-            assert_eq!(again.noted().expect("it can be read"), number);
+            assert_eq!(open().noted().expect("it can be read"), Some(number));
         }
         ledger.0.write_all_at(&[7], 3).expect("it can be written");
-        assert_eq!(ledger.noted().expect("it can be read"), 0);
+        assert_eq!(ledger.noted().expect("it can be read"), None);
+        ledger.0.set_len(9).expect("it can be cut off");
+        assert_eq!(ledger.noted().expect("it can be read"), None);
     }
 }

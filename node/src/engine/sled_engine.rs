@@ -72,16 +72,19 @@ impl SledEngine {
     pub fn open_with(path: &Path, options: &Options) -> Result<Self, EngineError> {
         let db = sled_folder::open(path, options.cache_bytes)?;
         let log = File::open(path.join(LOG_FILE))?;
-        let ledger = Ledger::open(path)?;
+        let cannot_open = |reason| EngineError::CannotOpen { path: path.to_owned(), reason };
+        let unknown = |is: &str| {
+            cannot_open(format!(
+                "the file that tells how many commits were durable is {is}, so nobody can tell whether its log is whole"
+            ))
+        };
+        let ledger = Ledger::open(path)?.ok_or_else(|| unknown("gone"))?;
         let commits = last_commit(&db)?;
-        let noted = ledger.noted()?;
+        let noted = ledger.noted()?.ok_or_else(|| unknown("damaged"))?;
         if commits < noted {
-            let reason = format!(
-                "its log ends with commit {commits} and commit {noted} was durable: what came after is damaged or \
-                 gone, and under its old id the node would deny what it acknowledged (rule W1); remove the node's \
-                 folder and format it again, which makes a new node"
-            );
-            return Err(EngineError::CannotOpen { path: path.to_owned(), reason });
+            return Err(cannot_open(format!(
+                "its log ends with commit {commits} and commit {noted} was durable: what came after is damaged or gone"
+            )));
         }
         let has_pieces = db.scan_prefix(pieces::all_pieces()).next().transpose()?.is_some();
         Ok(Self {

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::EngineError;
+use super::ledger::Ledger;
 
 /// The log file inside of sled's folder: the one whose bytes decide what survives.
 pub(super) const LOG_FILE: &str = "db";
@@ -66,6 +67,7 @@ fn create(path: &Path, cache_bytes: u64) -> Result<(), EngineError> {
     let db = open_caught(&beside, cache_bytes)?.map_err(|error| cannot_open(path, error))?;
     db.flush().map_err(|error| cannot_open(path, error))?;
     drop(db);
+    Ledger::create(&beside)?;
     sync_all_below(&beside)?;
     fs::rename(&beside, path)?;
     // Every folder that was made, and the one that was there.
