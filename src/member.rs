@@ -1,18 +1,15 @@
 //! `cartwheel member` and `cartwheel bucket`: changes of the layout, their plans, and how far they are.
 
+mod follow;
 mod show;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
 use cartwheel_client::{
-    Client, Progress,
+    Client,
     members::{Fate, Members, NewWish, RowSeen, StageError, Wish},
     service::{BucketEntry, Directory, Seat, Status},
 };
-use serde_json::json;
 
 use crate::{
     connect::{Target, block_on, failure},
@@ -21,13 +18,9 @@ use crate::{
     output,
 };
 
+use follow::follow;
 use show::show_plan;
 pub(crate) use show::{members_json, row_line};
-
-/// The pause between two looks at a change under way.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After so long a wish that the node does not know is taken for settled: there was nothing to do.
-const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 
 /// Arguments of `cartwheel member`.
 #[derive(clap::Args)]
@@ -412,45 +405,6 @@ async fn carry_out(
         return Ok(Exit::Done);
     }
     follow(client, &followed, how).await
-}
-
-/// Prints how far the wish is until it is done.
-async fn follow(client: &Client, wish: &NewWish, how: &How) -> Result<Exit, Failure> {
-    let began = Instant::now();
-    let mut unknown_since = None;
-    let mut shown = String::new();
-    loop {
-        let progress = match client.members(how.target.within()).await {
-            Ok(members) => members.progress(wish),
-            Err(error) => Progress::Staged(error.to_string()),
-        };
-        if progress == Progress::Unknown {
-            let since = *unknown_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= UNKNOWN_FOR {
-                output::line("nothing is left to do");
-                return Ok(Exit::Done);
-            }
-        } else {
-            unknown_since = None;
-            let line = progress.to_string();
-            if line != shown {
-                if how.target.json {
-                    output::line(json!({ "progress": line }));
-                } else {
-                    output::line(&line);
-                }
-                shown = line;
-            }
-        }
-        if matches!(progress, Progress::Done { .. }) {
-            return Ok(Exit::Done);
-        }
-        if began.elapsed() >= Duration::from_secs(how.wait) {
-            let why = "it goes on by itself; `cartwheel member list` shows how far it is";
-            return Err(Failure::new(Exit::Unknown, format!("not done in time: {shown}; {why}")));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 async fn list(target: &Target) -> Result<Exit, Failure> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,7 @@ use crate::{
     client::Client,
     connection::Connection,
     error::Error,
-    members::{Fate, Members, NewWish, Outlook, RowSeen, ShardSeen, StageError, Standing, Wish},
+    members::{Fate, Members, NewWish, Outlook, RowSeen, ShardSeen, StageError, Standing},
     peers::Closed,
 };
 
@@ -30,31 +29,6 @@ pub struct Look {
     pub row: RowSeen,
     /// What it says; or why it says nothing.
     pub says: Result<Members, String>,
-}
-
-/// How far a wish is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Progress {
-    /// The asked node does not know of it: it has not heard of it yet, or there was nothing to do.
-    Unknown,
-    /// It waits, and why.
-    Staged(String),
-    /// The cluster changes to the layout that carries it out.
-    UnderWay {
-        /// That layout's number.
-        next: u64,
-        /// How many nodes have caught up.
-        caught_up: usize,
-        /// How many have to.
-        must: usize,
-    },
-    /// The layout is there; the node that leaves hands off what it holds.
-    Draining,
-    /// It is done.
-    Done {
-        /// The number of the layout now.
-        layout: u64,
-    },
 }
 
 /// What is waited for until the cluster is quiet, in sentences.
@@ -148,21 +122,29 @@ impl Client {
         let mut last = Err(Error::Unreachable("no node is known".into()));
         for address in self.addresses() {
             let within = left(deadline);
-            let asking = async {
-                let connection = self.routes().connection(&address).await?;
-                let staged = connection.stage(wishes.clone(), only_plan, within).await;
-                staged.map_err(|closed| closed.to_string())
-            };
-            let said = tokio::time::timeout(within, asking).await;
-            match said.unwrap_or_else(|_| Err(format!("no answer within {within:?}"))) {
-                Ok(Err(why @ (StageError::NoView | StageError::Removed | StageError::Busy))) => {
-                    last = Ok(Err(why));
-                }
+            match self.stage_at(&address, wishes.clone(), only_plan, within).await {
+                Ok(Err(why)) if why.is_of_node() => last = Ok(Err(why)),
                 Ok(said) => return Ok(said),
-                Err(why) => last = last.or(Err(Error::Unreachable(format!("{address}: {why}")))),
+                Err(error) => last = last.or(Err(error)),
             }
         }
         last
+    }
+
+    /// The same through the node at this address.
+    ///
+    /// # Errors
+    /// As [`Client::stage`].
+    pub async fn stage_at(
+        &self,
+        address: &str,
+        wishes: Vec<NewWish>,
+        only_plan: bool,
+        within: Duration,
+    ) -> Result<Result<Outlook, StageError>, Error> {
+        let stage =
+            async |connection: &Connection| connection.stage(wishes, only_plan, within).await;
+        self.asked_at(address, within, stage).await
     }
 
     /// Waits until the cluster is quiet: one layout everywhere, nothing staged, nobody draining or catching up, no
@@ -201,27 +183,6 @@ impl Client {
 }
 
 impl Members {
-    /// How far a wish is. That a member leaves is done when it has drained; a dead one that is taken out is waited
-    /// for by nobody here.
-    pub fn progress(&self, wish: &NewWish) -> Progress {
-        let id = wish.id;
-        let Some(view) = &self.view else { return Progress::Unknown };
-        if let (Some(next), true) = (view.next, view.under_way.contains(&id)) {
-            let must = self.rows.iter().filter(|row| row.must_catch_up);
-            let caught_up = must.clone().filter(|row| row.has_caught_up).count();
-            return Progress::UnderWay { next, caught_up, must: must.count() };
-        }
-        if view.settled.contains(&id) {
-            let drains = matches!(wish.wish, Wish::Leave(node) if view.draining.contains(&node));
-            let done = Progress::Done { layout: view.layout };
-            return if drains { Progress::Draining } else { done };
-        }
-        match self.staged.iter().find(|wish| wish.id == id) {
-            Some(wish) => Progress::Staged(wish.why.clone()),
-            None => Progress::Unknown,
-        }
-    }
-
     /// The node of that name or id: among the members first.
     pub fn node(&self, text: &str) -> Option<&RowSeen> {
         let named = |row: &&RowSeen| row.name == text && row.status != "removed";
@@ -352,22 +313,6 @@ fn name_of(members: &Members, node: u64) -> String {
     row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
 }
 
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => f.write_str("not known there"),
-            Self::Staged(why) => write!(f, "staged: {why}"),
-            Self::UnderWay { next, caught_up, must } => {
-                write!(f, "changing to layout {next}: {caught_up} of {must} nodes have caught up")
-            }
-            Self::Draining => {
-                f.write_str("the layout is there, and the node hands off what it holds")
-            }
-            Self::Done { layout } => write!(f, "done: layout {layout}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -462,31 +407,5 @@ mod tests {
         said(&mut other).rows[0].view = Some("v2".into());
         let waits = waits_for(&[quiet(1), other], &mut BTreeMap::new());
         assert_eq!(waits, ["nodes go by v2 and v3"]);
-    }
-
-    #[test]
-    fn a_wish_is_staged_then_under_way_then_drained_then_done() {
-        let mut look = quiet(1);
-        let members = said(&mut look);
-        let leaves = NewWish { id: 5, wish: Wish::Leave(7), accept_loss: false };
-        let removes = NewWish { wish: Wish::Remove(7), ..leaves.clone() };
-        assert_eq!(members.progress(&leaves), Progress::Unknown);
-        members.staged.push(crate::members::StagedWish {
-            id: 5,
-            why: "is carried out next".into(),
-            ..Default::default()
-        });
-        assert_eq!(members.progress(&leaves), Progress::Staged("is carried out next".into()));
-        let view = members.view.as_mut().expect("a view");
-        (view.next, view.under_way, view.settled) = (Some(4), vec![5], vec![5]);
-        members.rows[0].must_catch_up = true;
-        let under_way = Progress::UnderWay { next: 4, caught_up: 0, must: 1 };
-        assert_eq!(members.progress(&leaves), under_way);
-        let view = members.view.as_mut().expect("a view");
-        (view.next, view.under_way, view.draining) = (None, vec![], vec![7]);
-        assert_eq!(members.progress(&leaves), Progress::Draining);
-        assert_eq!(members.progress(&removes), Progress::Done { layout: 3 }, "it is dead");
-        members.view.as_mut().expect("a view").draining.clear();
-        assert_eq!(members.progress(&leaves), Progress::Done { layout: 3 });
     }
 }

@@ -26,6 +26,7 @@ mod identity;
 pub mod members;
 mod peers;
 mod pieces;
+mod progress;
 pub mod reaping;
 mod refusals;
 mod resolver;
@@ -34,7 +35,7 @@ mod server;
 pub mod service;
 mod values;
 
-pub use admin::{Look, NotQuiet, Progress};
+pub use admin::{Look, NotQuiet};
 pub use cart::{Added, Cart, Item, Removed, Shown};
 /// What this crate's functions take and give of the core's types.
 pub use cartwheel_protocol::{
@@ -46,6 +47,7 @@ pub use connection::{Attempt, Connecting, Connection};
 pub use error::{Doubt, Error};
 pub use identity::{Identity, Limits};
 pub use peers::{Closed, Dropped, PeerCounts, PeerEvents, PeerTransport, TcpPeers};
+pub use progress::Progress;
 pub use resolver::{Resolved, Resolver};
 pub use server::{Counter, NodeService, Overloaded, Server, ServerCounts};
 pub use values::{

@@ -92,6 +92,16 @@ pub enum StageError {
     Busy,
 }
 
+impl StageError {
+    /// Whether another node may well take what this one did not.
+    pub fn is_of_node(&self) -> bool {
+        match self {
+            Self::NoView | Self::Removed | Self::Busy => true,
+            Self::Invalid(_) | Self::Refused { .. } | Self::Full(_) => false,
+        }
+    }
+}
+
 /// What staged wishes would do to the layout.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Outlook {

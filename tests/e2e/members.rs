@@ -1,6 +1,8 @@
 //! The commands that change members and buckets: plans change nothing, changes are followed until they are done, and
 //! bad input is refused with a word on what is allowed.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::{
@@ -8,6 +10,9 @@ use crate::{
     command::cartwheel,
     refusals::{Row, check, json},
 };
+
+/// How long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command that must succeed; what it said.
 fn done(node: &str, arguments: &[&str]) -> String {
@@ -89,6 +94,38 @@ fn buckets_are_created_listed_and_set() {
         check(&node, rows);
         let after = json(&node, &["bucket", "list"]);
         assert_eq!(after, buckets, "nothing was changed");
+        cluster.ground.stop().await;
+    });
+}
+
+#[test]
+fn a_change_that_is_taken_back_under_way_is_not_reported_as_done() {
+    run(async {
+        let cluster = Cluster::start(4).await;
+        let node = cluster.ground.addresses()[0].to_string();
+        cluster.kill(3).await;
+        // It would have to catch up, and is dead.
+        let weigh = {
+            let node = node.clone();
+            let weight = ["member", "weight", "n4", "5", "--node"];
+            std::thread::spawn(move || cartwheel(&[&weight[..], &[node.as_str()]].concat()))
+        };
+        let began = Instant::now();
+        let id = loop {
+            let list = json(&node, &["member", "list"]);
+            if let Some(id) = list["view"]["under_way"][0].as_str() {
+                break id.to_owned();
+            }
+            assert!(began.elapsed() < PATIENCE, "the change is not under way: {list}");
+            assert!(!weigh.is_finished(), "it ended by itself: {:?}", weigh.join());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let said = done(&node, &["member", "withdraw", &id]);
+        assert!(said.contains("done: layout"), "{said}");
+        let (code, said) = weigh.join().expect("the command ends");
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("not carried out"), "{said}");
+        assert_eq!(seen(&node, "n4", "weight"), 1);
         cluster.ground.stop().await;
     });
 }

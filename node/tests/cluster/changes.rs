@@ -91,8 +91,9 @@ fn id(cluster: &Cluster, node: usize) -> u64 {
 async fn change(client: &Client, wish: Wish) {
     let wish = stage(client, wish).await.expect("the wish is staged");
     within("the wish is done", async || {
-        let members = client.members(PATIENCE).await.ok()?;
-        matches!(members.progress(&wish), Progress::Done { .. }).then_some(())
+        let progress = client.progress(&wish, PATIENCE).await.ok()?;
+        assert!(!matches!(progress, Progress::GivenUp { .. }), "{wish:?}: {progress}");
+        matches!(progress, Progress::Done { .. }).then_some(())
     })
     .await;
 }
@@ -235,6 +236,39 @@ async fn a_dead_node_is_replaced_and_when_it_returns_it_drains_and_is_told() {
     let refused = back.ask(&put("k", b"v")).await.expect("it answers");
     assert_eq!(refused, Err(RequestError::Removed));
     assert_eq!(client.refresh().await.expect("a layout").members.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_store_cannot_be_opened_takes_its_old_place_as_a_new_node() {
+    let mut cluster = Cluster::start(3, EngineKind::Sled).await;
+    let client = client(&cluster, &[0, 1]).await;
+    let writers = Writers::start(&client);
+    writers.go_on_for(50).await;
+    let old = id(&cluster, 2);
+    cluster.kill(2).await;
+    let data = cluster.configs[2].data.clone();
+    std::fs::write(data.join("sled/db"), "no log").expect("the log of a node that has ended");
+    let refused = cluster.restart(2).await.expect_err("it has no seed to come back as another");
+    assert!(refused.to_string().contains("--name, --seed and --join"), "{refused}");
+
+    cluster.configs[2].name = Some("n3".into());
+    cluster.configs[2].seed = vec![cluster.configs[0].listen.to_string()];
+    cluster.configs[2].join = true;
+    cluster.restart(2).await.expect("a new node");
+    let new = id(&cluster, 2);
+    assert_ne!(new, old);
+    is_member(&client, new).await;
+    writers.go_on_for(50).await;
+    let acknowledged = writers.end().await;
+    // The old disk is lost for good.
+    change(&client, Wish::Forget(old)).await;
+    quiet(&client).await;
+    let directory = client.refresh().await.expect("a layout");
+    assert!(directory.member(NodeId(old)).is_none() && directory.members.len() == 3);
+    all_are_there(&client, &cluster, &[0, 1, 2], &acknowledged).await;
+    let aside = data.with_file_name("n3.set-aside-1");
+    let kept = cartwheel_node::store_id(&aside).expect("the old store is kept");
+    assert_eq!(kept.id, NodeId(old));
 }
 
 #[tokio::test]
