@@ -156,8 +156,10 @@ pub enum Fault {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WayBack {
-    /// It replaces the node that was on the disk.
+    /// Somebody has it replace the node that was on the disk.
     Replace,
+    /// It replaces the node that was on the disk by itself, when that one has been silent for long enough.
+    ByItself,
     /// The node that was on the disk is removed and forgotten, and the new one joins.
     Join,
 }
@@ -438,6 +440,9 @@ impl fmt::Display for Fault {
             Self::Replace { old, new } => write!(f, "replace {old} by {new}"),
             Self::Weight { node, weight } => write!(f, "weight {node} {weight}"),
             Self::Wipe { node, way: WayBack::Replace } => write!(f, "wipe {node}, replaced"),
+            Self::Wipe { node, way: WayBack::ByItself } => {
+                write!(f, "wipe {node}, replaced by itself")
+            }
             Self::Wipe { node, way: WayBack::Join } => write!(f, "wipe {node}, joining anew"),
             Self::RollingRestart { nodes } => {
                 f.write_str("rolling-restart")?;

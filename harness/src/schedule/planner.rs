@@ -16,6 +16,9 @@ const QUIET_EVERY_MS: u64 = 12_000;
 /// The least time from the loss of a disk to a quiet point, in milliseconds: the changes that it calls for
 /// happen under load and further faults.
 const LOSS_FOR_MS: u64 = 7_000;
+/// How long a node is silent, with the defaults of `serve`, before one that was wiped takes its place by itself, and a
+/// little, in milliseconds.
+const SILENT_FOR_MS: u64 = 12_000;
 /// The calm after a quiet point, in milliseconds.
 const AFTER_QUIET_MS: u64 = 200;
 /// By how many members a cluster grows at most.
@@ -310,10 +313,15 @@ impl<'a> Planner<'a> {
         self.maybe_room(1, at_ms)?;
         let at_ms = self.maybe_lose(FaultKind::Wipe, at_ms)?;
         self.lose(FaultKind::Wipe, at_ms);
-        self.members.unsettle(node, at_ms);
         // With as few members as owners none can be missed while another joins.
-        let can_join = self.members.count() > FEWEST_MEMBERS && self.rng.chance(0.5);
-        let way = if can_join { WayBack::Join } else { WayBack::Replace };
+        let can_join = self.members.count() > FEWEST_MEMBERS && self.rng.chance(0.4);
+        let way = match (can_join, self.rng.chance(0.5)) {
+            (true, _) => WayBack::Join,
+            (false, true) => WayBack::ByItself,
+            (false, false) => WayBack::Replace,
+        };
+        let waits_ms = if way == WayBack::ByItself { SILENT_FOR_MS } else { 0 };
+        self.members.unsettle(node, at_ms + waits_ms);
         Some((at_ms, Fault::Wipe { node, way }))
     }
 

@@ -268,6 +268,8 @@ impl ClusterSpec {
                     arguments.extend(["--seed".to_owned(), seed.to_string()]);
                 }
                 arguments.extend(joins.then(|| "--join".to_owned()));
+                // So that it can come up as a new node where its store cannot be opened.
+                arguments.extend(["--name".to_owned(), node.number.to_string()]);
             }
         }
         if let Some(first) = self.first_http_port {

@@ -31,7 +31,7 @@ impl ProcessGround {
             Fault::Join { node, zone } => {
                 self.start_fresh(*node, *zone, true).await?;
                 let seat = self.seat(*node).await?;
-                self.changes().begin(Wish::Join(seat), Some("joins-completed"));
+                self.changes().expect(Wish::Join(seat), "joins-completed");
                 Ok(true)
             }
             Fault::Leave { node } => {
@@ -227,7 +227,8 @@ impl ProcessGround {
         self.roster.maybe_move_in(number, &id).context("a store without an id")?;
         let (zone, listen, data) = (place.zone, place.listen, place.data.clone());
         let node = Prepared { number, zone, id, listen, data, disk: None, reserved: None };
-        let origin = Origin::Seeds { addresses: &seeds, joins: way == WayBack::Join };
+        let joins = way != WayBack::Replace;
+        let origin = Origin::Seeds { addresses: &seeds, joins };
         place.process = self.spec.process(&node, place.address, origin);
         place.process.start()?;
         place.damaged = false;
@@ -239,7 +240,13 @@ impl ProcessGround {
                 let mut changes = self.changes();
                 changes.begin(Wish::Remove(old), Some("removals-completed"));
                 changes.begin(Wish::Forget(old), None);
-                changes.begin(Wish::Join(seat), Some("joins-completed"));
+                changes.expect(Wish::Join(seat), "joins-completed");
+            }
+            WayBack::ByItself => {
+                let seat = self.seat(number).await?;
+                let mut changes = self.changes();
+                changes.expect(Wish::Replace { old, new: seat }, "replaces-completed");
+                changes.begin(Wish::Forget(old), None);
             }
         }
         Ok(())

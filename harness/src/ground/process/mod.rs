@@ -263,7 +263,7 @@ impl Ground for ProcessGround {
     }
 
     fn completed(&self) -> BTreeMap<&'static str, u64> {
-        self.changes().completed().clone()
+        self.changes().completed()
     }
 
     async fn heal(&self) -> anyhow::Result<()> {

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use cartwheel_client::members::Members;
+use cartwheel_client::members::{Members, NewWish};
 use futures::future::join_all;
 
-use super::changes::Truth;
+use super::changes::{Taker, Truth};
 use super::rolling::Next;
-use super::{Duty, ProcessGround, STOP_WITHIN};
+use super::{Duty, Place, ProcessGround, STOP_WITHIN};
 use crate::fault::{Fault, NodeNumber};
 
 /// The time between two looks at a change that is carried through.
@@ -72,18 +72,45 @@ impl ProcessGround {
         let opinions = self.opinions().await;
         let Some(truth) = Truth::newest(&opinions) else { return Ok(()) };
         self.roster.set_members(|node| truth.lists(node));
-        let wishes = self.changes().look(truth, Instant::now());
+        let running = self.running().await;
+        let runs = |taker: Taker| running.iter().any(|(known, _)| *known == taker);
+        let wishes = self.changes().look(truth, Instant::now(), runs);
         for wish in wishes {
-            let id = wish.id;
-            let client = self.connection.client().await?;
-            let refused = match client.stage(vec![wish], false, STAGE_WITHIN).await {
-                Ok(Ok(_)) => None,
-                Ok(Err(why)) => Some(why.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            self.changes().said(id, refused);
+            let (id, said) = (wish.id, self.stage(wish, &running).await?);
+            self.changes().said(id, said);
         }
         self.end_drained(truth).await
+    }
+
+    /// Stages a wish through the first node that takes it: which that is, or what was said against it.
+    async fn stage(
+        &self,
+        wish: NewWish,
+        running: &[(Taker, String)],
+    ) -> anyhow::Result<Result<Taker, String>> {
+        let client = self.connection.client().await?;
+        let mut said = Err("no node runs".to_owned());
+        for (taker, address) in running {
+            said = match client.stage_at(address, vec![wish.clone()], false, STAGE_WITHIN).await {
+                Ok(Ok(_)) => return Ok(Ok(*taker)),
+                // The others would say the same.
+                Ok(Err(why)) if !why.is_of_node() => return Ok(Err(why.to_string())),
+                Ok(Err(why)) => Err(why.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+        }
+        Ok(said)
+    }
+
+    /// The runs of all nodes that can answer, with their addresses.
+    async fn running(&self) -> Vec<(Taker, String)> {
+        let places = self.places.lock().await;
+        let run = |place: &Place| {
+            let is_well = place.is_in_use() && !place.process.is_paused();
+            let pid = place.process.pid().filter(|_| is_well)?;
+            Some((Taker { place: place.number, pid }, place.address.to_string()))
+        };
+        places.values().filter_map(run).collect()
     }
 
     async fn end_drained(&self, truth: Truth<'_>) -> anyhow::Result<()> {
@@ -106,15 +133,9 @@ impl ProcessGround {
 
     /// What every node that runs says of the members.
     async fn opinions(&self) -> Vec<Members> {
-        let addresses: Vec<_> = {
-            let places = self.places.lock().await;
-            let runs = places.values().filter(|place| {
-                place.is_in_use() && place.process.is_up() && !place.process.is_paused()
-            });
-            runs.map(|place| place.address.to_string()).collect()
-        };
+        let running = self.running().await;
         let Ok(client) = self.connection.client().await else { return Vec::new() };
-        let asking = addresses.iter().map(|address| client.members_at(address, SAY_WITHIN));
+        let asking = running.iter().map(|(_, address)| client.members_at(address, SAY_WITHIN));
         join_all(asking).await.into_iter().flatten().collect()
     }
 
