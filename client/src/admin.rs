@@ -148,8 +148,8 @@ impl Client {
     }
 
     /// Waits until the cluster is quiet: one layout everywhere, nothing staged, nobody draining or catching up, no
-    /// request under way, no hint owed, no damaged record to mend, and no tree differs: since it last wrote, each shard has found every other owner's
-    /// tree equal (where anti-entropy is on). `tell` is given what is waited for whenever that changes.
+    /// request under way, no step that is not on disk, no hint owed, no damaged record to mend, and no tree differs: since
+    /// it last wrote, each shard has found every other owner's tree equal (where anti-entropy is on). `tell` is given what is waited for whenever that changes.
     ///
     /// # Errors
     /// [`NotQuiet`] when the time is over.
@@ -237,21 +237,7 @@ fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<St
         if own.is_some_and(|own| own.view.as_ref() != Some(&view.id)) {
             waits.push(format!("a shard of {name} does not go by {} yet", view.id));
         }
-        let sum = |of: fn(&ShardSeen) -> u64| members.shards.iter().map(of).sum::<u64>();
-        let (pending, catching_up) = (sum(|shard| shard.pending), sum(|shard| shard.catching_up));
-        if pending > 0 {
-            waits.push(format!("{name} has {pending} requests under way"));
-        }
-        if catching_up > 0 {
-            waits.push(format!("{name} catches up with {catching_up} partitions"));
-        }
-        let unmended = sum(|shard| shard.unmended);
-        if unmended > 0 {
-            waits.push(format!("{name} has {unmended} damaged records to mend"));
-        }
-        if members.shards.iter().any(|shard| shard.looks_for_damage) {
-            waits.push(format!("{name} looks for damaged records"));
-        }
+        waits.extend(busy(name, &members.shards));
     }
     views.sort_unstable();
     views.dedup();
@@ -266,6 +252,24 @@ fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<St
     }
     waits = hints(looks, passes);
     waits.extend(trees(looks));
+    waits
+}
+
+/// What the shards of a node are busy with. What a peer sent is in flight until it is on disk and acknowledged.
+fn busy(name: &str, shards: &[ShardSeen]) -> Vec<String> {
+    let sum = |of: fn(&ShardSeen) -> u64| shards.iter().map(of).sum::<u64>();
+    let counts = [
+        (sum(|shard| shard.pending), "has", "requests under way"),
+        (sum(|shard| shard.unsynced), "has", "steps that are not on disk"),
+        (sum(|shard| shard.catching_up), "catches up with", "partitions"),
+        (sum(|shard| shard.unmended), "has", "damaged records to mend"),
+    ];
+    let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
+    let mut waits: Vec<_> =
+        counts.map(|(count, has, what)| format!("{name} {has} {count} {what}")).collect();
+    if shards.iter().any(|shard| shard.looks_for_damage) {
+        waits.push(format!("{name} looks for damaged records"));
+    }
     waits
 }
 
@@ -380,10 +384,11 @@ mod tests {
     #[test]
     fn each_thing_that_is_not_quiet_is_named_and_begins_the_passes_again() {
         type Break = fn(&mut Look);
-        let cases: [(Break, &str); 9] = [
+        let cases: [(Break, &str); 10] = [
             (|look| look.says = Err("gone".into()), "n1 does not answer (gone)"),
             (|look| said(look).view = None, "n1 has no view"),
             (|look| said(look).shards[0].pending = 2, "n1 has 2 requests under way"),
+            (|look| said(look).shards[1].unsynced = 5, "n1 has 5 steps that are not on disk"),
             (|look| said(look).shards[1].catching_up = 9, "n1 catches up with 9 partitions"),
             (|look| said(look).shards[0].unmended = 3, "n1 has 3 damaged records to mend"),
             (|look| said(look).shards[1].looks_for_damage = true, "n1 looks for damaged records"),
