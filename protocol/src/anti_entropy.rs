@@ -122,7 +122,7 @@ impl AntiEntropy {
             Some(pair) => self.send_root(env, pair),
             None => self.send_roots(env),
         }
-        self.pause(env);
+        self.pause(env, 0);
     }
 
     /// Sends the next roots of the rotation.
@@ -163,26 +163,26 @@ impl AntiEntropy {
         next.or_else(|| later.find_map(|id| Some((id, *partners(id).first()?))))
     }
 
-    /// Sets the timer: for how long answers are waited for, or until what is next.
-    fn pause<S: Storage>(&self, env: &mut Env<'_, S>) {
+    /// Sets the timer: for how long answers are waited for, or until what is next, after so many bytes of objects were moved.
+    fn pause<S: Storage>(&self, env: &mut Env<'_, S>, moved: usize) {
         let config = env.config;
         let is_asked =
             !matches!(&self.open, Some(Exchange { stage: Stage::Keys { asked: false, .. }, .. }));
         if !self.asked.is_empty() || (self.open.is_some() && is_asked) {
             env.set_timer(Timer::AntiEntropy, config.anti_entropy_timeout_ms);
         } else if self.open.is_none() && self.differing.is_empty() && self.last.is_none() {
-            env.rest(Timer::AntiEntropy, config.anti_entropy_rest_ms);
+            paging::pause(env, Timer::AntiEntropy, config.anti_entropy_rest_ms, moved);
         } else {
-            env.rest(Timer::AntiEntropy, config.anti_entropy_every_ms);
+            paging::pause(env, Timer::AntiEntropy, config.anti_entropy_every_ms, moved);
         }
     }
 
-    /// The open exchange is over.
-    fn end<S: Storage>(&mut self, env: &mut Env<'_, S>, outcome: Compared) {
+    /// The open exchange is over, after so many bytes of objects were moved.
+    fn end<S: Storage>(&mut self, env: &mut Env<'_, S>, outcome: Compared, moved: usize) {
         if let Some(exchange) = self.open.take() {
             report(env, exchange.pair, outcome);
         }
-        self.pause(env);
+        self.pause(env, moved);
     }
 
     /// The open exchange, if the message is of its partner and its tree.
@@ -233,7 +233,7 @@ impl AntiEntropy {
             }
         }
         if self.asked.is_empty() && self.open.is_none() {
-            self.pause(env);
+            self.pause(env, 0);
         }
     }
 
@@ -245,7 +245,7 @@ impl AntiEntropy {
         let ((partition, n), partner) = exchange.pair;
         let full = env.config.tree_depth;
         let (Some(differing), Some(tree)) = (differing, env.trees.tree((partition, n))) else {
-            return self.end(env, Compared::Missed);
+            return self.end(env, Compared::Missed, 0);
         };
         let mut deeper = Vec::new();
         for (branch, theirs) in differing.iter().filter(|(branch, _)| branch.depth == depth) {
@@ -263,7 +263,7 @@ impl AntiEntropy {
             deeper.iter().map(|branch| (*branch, tree.sum(*branch, full))).collect();
         exchange.stage = Stage::Descending { depth: depth + 1, asked: Sum::of_all(&sums), leaves };
         env.send(partner, partition, Body::Compare { n, sums });
-        self.pause(env);
+        self.pause(env, 0);
     }
 
     /// The partner has compared the root again.
@@ -275,18 +275,18 @@ impl AntiEntropy {
         let (pair, began, found, sent) = (*pair, *root, *found, *sent);
         if differing.is_some_and(<[_]>::is_empty) {
             let outcome = equal_unless_written(env, pair, sent);
-            return self.end(env, outcome);
+            return self.end(env, outcome, 0);
         }
         if root_of(env, pair.0) == Some(began) {
             Trees::rebuild(env, pair.0.0);
         }
-        self.end(env, Compared::Differed(found));
+        self.end(env, Compared::Differed(found), 0);
     }
 
     /// Asks what the partner holds in the next page of keys. Where nothing differs any more the roots are compared again.
     fn ask<S: Storage>(&mut self, env: &mut Env<'_, S>, leaves: Arc<[Branch]>, after: Option<Key>) {
         if leaves.is_empty() {
-            return self.confirm(env);
+            return self.confirm(env, 0);
         }
         let Some(exchange) = &mut self.open else { return };
         let ((partition, n), partner) = exchange.pair;
@@ -307,20 +307,21 @@ impl AntiEntropy {
         };
         exchange.stage = Stage::Keys { leaves, after, asked: true };
         env.send(partner, partition, body);
-        self.pause(env);
+        self.pause(env, 0);
     }
 
-    fn confirm<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+    /// All keys were gone through, the last page moved so many bytes.
+    fn confirm<S: Storage>(&mut self, env: &mut Env<'_, S>, moved: usize) {
         let Some(exchange) = &mut self.open else { return };
         let (id, partner) = exchange.pair;
         let Some(root) = root_of(env, id).filter(|_| exchange.found == 0) else {
             let found = exchange.found;
-            return self.end(env, Compared::Differed(found));
+            return self.end(env, Compared::Differed(found), moved);
         };
         exchange.stage = Stage::Confirming(root);
         let body = Body::Compare { n: id.1, sums: [(Branch::ROOT, root)].into() };
         env.send(partner, id.0, body);
-        self.pause(env);
+        self.pause(env, 0);
     }
 
     /// The partner has answered a page of keys.
@@ -343,11 +344,13 @@ impl AntiEntropy {
         let is_new = |key: &&Key| reply.objects.iter().all(|(known, _)| known != *key);
         let differ = reply.objects.len() + reply.wanted.iter().filter(is_new).count();
         exchange.found = exchange.found.saturating_add(differ as u32);
+        let mut moved = 0;
         for (key, object) in reply.objects.iter() {
             if env.view.partitions().of(key) != partition {
                 // A peer's fault: no reader would look for it here.
                 return;
             }
+            moved += object.size_hint();
             let key = RecordKey { partition, key: key.clone() };
             match hints::absorb(env, &key, object, None) {
                 Absorbed::Held { .. } | Absorbed::UnknownBucket => {}
@@ -356,17 +359,18 @@ impl AntiEntropy {
         for key in reply.wanted.iter() {
             let key = RecordKey { partition, key: key.clone() };
             if let Stored::Found(record) = env.storage.read(&key) {
+                moved += record.object.size_hint();
                 let body = Body::Repair { key: key.key, object: record.object };
                 env.send(from, partition, body);
             }
         }
         if reply.next.is_none() {
-            return self.confirm(env);
+            return self.confirm(env, moved);
         }
         if let Some(exchange) = &mut self.open {
             exchange.stage = Stage::Keys { leaves, after: reply.next, asked: false };
         }
-        self.pause(env);
+        self.pause(env, moved);
     }
 }
 

@@ -71,15 +71,18 @@ struct Run {
 
 impl Run {
     fn new(rules: Rules, tree_depth: u8, tree_page: usize, batch: usize) -> Self {
-        let setup = Setup { nodes: NODES, ..Setup::default() };
-        let config = Config {
+        Self::with(|config| Config {
             rules,
-            anti_entropy_every_ms: 5,
             anti_entropy_batch: batch,
             tree_depth,
             tree_page,
-            ..setup.config
-        };
+            ..config
+        })
+    }
+
+    fn with(change: impl FnOnce(Config) -> Config) -> Self {
+        let setup = Setup { nodes: NODES, ..Setup::default() };
+        let config = change(Config { anti_entropy_every_ms: 5, ..setup.config.clone() });
         Self { cluster: Cluster::new(&Setup { config, ..setup }), written: 0 }
     }
 
@@ -256,4 +259,35 @@ mod mutants {
     fn repair_from_a_fallback_is_rejected() {
         assert!(test(Rules::without(Mutant::RepairFromFallback), 1_500).is_err());
     }
+}
+
+#[test]
+fn what_an_exchange_moved_makes_the_pause_after_it_longer() {
+    const RATE: u32 = 10_000;
+    const BYTES: usize = 5_000;
+    let mut run =
+        Run::with(|config| Config { move_bytes_per_s: RATE, anti_entropy_batch: 1, ..config });
+    let value = vec![7; BYTES].into();
+    let put = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
+    run.ask(1, "default", 0, put);
+    // Nobody else hears of it.
+    run.heal();
+    let (mut has_differed, mut pauses) = (false, Vec::new());
+    while pauses.len() < 2 {
+        let mut done = run.fire(2, Timer::AntiEntropy);
+        done.extend(run.cluster.settle());
+        for (at, effect) in done {
+            if let Effect::Report(Fact::Compared { outcome: Compared::Differed(1), .. }) = effect {
+                has_differed = true;
+            } else if let Effect::SetTimer { timer: Timer::AntiEntropy, after_ms, yields: true } =
+                effect
+                && (at, has_differed) == (NodeId(2), true)
+            {
+                pauses.push(after_ms);
+            }
+        }
+    }
+    let took_ms = BYTES as u32 * 1_000 / RATE;
+    assert!((took_ms..2 * took_ms).contains(&pauses[0]), "{pauses:?}");
+    assert!(pauses[1] < took_ms, "what moved nothing rests as always: {pauses:?}");
 }
