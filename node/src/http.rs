@@ -47,6 +47,7 @@ async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (S
     };
     gauge!("cartwheel_pending").set(node.pending() as f64);
     gauge!("cartwheel_tree_partitions_left").set(node.trees_left() as f64);
+    gauge!("cartwheel_most_clock_entries").set(node.clock_entries() as f64);
     let seen = server.counts();
     gauge!("cartwheel_connections").set(seen.connections as f64);
     counter!("cartwheel_connections_refused_total").absolute(seen.refused_connections);

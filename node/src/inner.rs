@@ -79,6 +79,12 @@ impl Inner {
         self.shards.iter().map(|shard| shard.exchanges.left()).sum()
     }
 
+    /// The most entries of a version vector that was written in this run.
+    pub(crate) fn clock_entries(&self) -> usize {
+        let entries = |shard: &Arc<ShardStatus>| shard.clock_entries.load(Ordering::Relaxed);
+        self.shards.iter().map(entries).max().unwrap_or(0)
+    }
+
     /// Requests under way.
     pub(crate) fn pending(&self) -> usize {
         pending(&self.shards)
@@ -99,6 +105,7 @@ impl Inner {
             ("steps".into(), sum(|shard| shard.step.load(Ordering::Relaxed))),
             ("catching-up".into(), sum(|shard| shard.catching_up.load(Ordering::Relaxed) as u64)),
             ("unmended".into(), sum(|shard| shard.unmended.load(Ordering::Relaxed) as u64)),
+            ("most-clock-entries".into(), self.clock_entries() as u64),
             ("hints".into(), sum(|shard| shard.handed_over.load(Ordering::Relaxed))),
             ("waiting-requests".into(), waiting_requests as u64),
             ("waiting-messages".into(), waiting_messages as u64),

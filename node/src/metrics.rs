@@ -60,6 +60,10 @@ fn describe() {
         "Keys that exchanges of trees found to differ"
     );
     describe_gauge!("cartwheel_tree_partitions_left", "Partitions whose trees are being built");
+    describe_gauge!(
+        "cartwheel_most_clock_entries",
+        "The most entries of a version vector that was written since the start: 24 bytes each, which reap rounds prune"
+    );
     describe_counter!("cartwheel_reap_rounds_total", "Reap rounds that this node carried through");
     describe_counter!("cartwheel_reap_given_up_total", "Pages of reap rounds that came to nothing");
     describe_counter!("cartwheel_reaped_total", "What reap rounds have freed here, by kind");

@@ -125,6 +125,8 @@ fn must_catch_up(view: &View, node: NodeId) -> bool {
 }
 
 fn shard_seen(shard: &ShardStatus) -> ShardSeen {
+    // Before what is left: a shard that has not begun must not look as if it were through.
+    let (exchanges, equal) = shard.exchanges.equal();
     ShardSeen {
         pending: shard.pending.load(Ordering::Relaxed) as u64,
         unsynced: shard.unsynced.load(Ordering::Relaxed) as u64,
@@ -132,8 +134,8 @@ fn shard_seen(shard: &ShardStatus) -> ShardSeen {
         passes: shard.passes.load(Ordering::Acquire),
         handed_over: shard.handed_over.load(Ordering::Relaxed),
         trees_left: shard.exchanges.left(),
-        exchanges: shard.exchanges.equal().0,
-        equal: shard.exchanges.equal().1,
+        exchanges,
+        equal,
         unmended: shard.unmended.load(Ordering::Relaxed) as u64,
         looks_for_damage: shard.looks_for_damage.load(Ordering::Relaxed),
     }

@@ -44,9 +44,11 @@ impl Exchanges {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The shard goes by another view: there may be other owners.
-    pub(crate) fn adopted(&self, rotation: usize) {
-        self.rotation.store(rotation as u64, Ordering::Relaxed);
+    /// The shard goes by another view: there may be other owners. So many partitions are to be scanned: whoever sees the
+    /// rotation sees that too, and does not take trees for whole that have not been begun.
+    pub(crate) fn adopted(&self, rotation: usize, left: usize) {
+        self.building(left);
+        self.rotation.store(rotation as u64, Ordering::Release);
         self.found().equal.clear();
     }
 
@@ -87,7 +89,7 @@ impl Exchanges {
 
     /// How many exchanges a rotation has, and how many trees are known to be equal to a partner's: at most as many.
     pub(crate) fn equal(&self) -> (u64, u64) {
-        let rotation = self.rotation.load(Ordering::Relaxed);
+        let rotation = self.rotation.load(Ordering::Acquire);
         (rotation, rotation.min(self.found().equal.len() as u64))
     }
 
@@ -114,7 +116,8 @@ mod tests {
     #[test]
     fn equal_trees_count_once_each_until_their_partition_is_written_to() {
         let (exchanges, now) = (Exchanges::default(), Instant::now());
-        exchanges.adopted(3);
+        exchanges.adopted(3, 5);
+        assert_eq!(exchanges.left(), 5, "its trees are not whole yet");
         let other = (Partition(4), 3);
         for pair in [(TREE, WITH), (TREE, WITH), (TREE, NodeId(8)), (other, WITH)] {
             exchanges.ended(pair, Compared::Equal, now);
@@ -127,7 +130,7 @@ mod tests {
         exchanges.ended((other, WITH), Compared::Differed(2), now);
         assert_eq!(exchanges.equal(), (3, 0));
         exchanges.ended((other, WITH), Compared::Equal, now);
-        exchanges.adopted(3);
+        exchanges.adopted(3, 0);
         assert_eq!(exchanges.equal(), (3, 0), "there may be other owners");
     }
 

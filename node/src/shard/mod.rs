@@ -76,6 +76,8 @@ pub(crate) struct ShardStatus {
     pub(crate) reaps_at: AtomicU32,
     /// What reap rounds have freed.
     pub(crate) freed: FreedCounts,
+    /// The most entries that a version vector had that it wrote in this run.
+    pub(crate) clock_entries: AtomicUsize,
 }
 
 /// What a shard is made of.
@@ -325,7 +327,8 @@ impl<O: Outbound> Shard<O> {
                 self.parts.status.exchanges.ended(pair, outcome, self.now);
             }
             Fact::Adopted(_) => {
-                self.parts.status.exchanges.adopted(self.parts.replica.exchanges());
+                let replica = &self.parts.replica;
+                self.parts.status.exchanges.adopted(replica.exchanges(), replica.trees_left());
                 self.parts.outbound.report(fact);
             }
             Fact::Answered(_)
@@ -396,6 +399,7 @@ impl<O: Outbound> Shard<O> {
         let looks = self.parts.replica.is_looking_for_damage();
         status.looks_for_damage.store(looks, Ordering::Relaxed);
         status.unsynced.store(self.tickets.len(), Ordering::Relaxed);
+        status.clock_entries.store(self.parts.storage.clock_entries(), Ordering::Relaxed);
         status.step.store(self.parts.storage.step() - 1, Ordering::Relaxed);
         Turn::GoOn
     }

@@ -36,6 +36,8 @@ pub(crate) struct ShardStorage {
     shards: u16,
     /// Whether the present step has written.
     wrote: Vec<Partition>,
+    /// The most entries of a version vector that was written (rule V6 asks for it: nothing drops them but reap rounds).
+    clock_entries: usize,
     damaged: Counter,
     logged: RefCell<BTreeSet<Bytes>>,
 }
@@ -47,7 +49,8 @@ pub(crate) fn shard_of(partition: Partition, shards: u16) -> ShardId {
 
 impl ShardStorage {
     pub(crate) fn new(overlay: Overlay, shard: ShardId, shards: u16, damaged: Counter) -> Self {
-        Self { overlay, shard, shards, wrote: Vec::new(), damaged, logged: RefCell::default() }
+        let (wrote, logged) = (Vec::new(), RefCell::default());
+        Self { overlay, shard, shards, wrote, clock_entries: 0, damaged, logged }
     }
 
     /// The number of the step that writes now.
@@ -58,6 +61,11 @@ impl ShardStorage {
     /// The partitions that the present step has written to: none twice in a row.
     pub(crate) fn wrote(&self) -> &[Partition] {
         &self.wrote
+    }
+
+    /// The most entries of a version vector that was written so far.
+    pub(crate) fn clock_entries(&self) -> usize {
+        self.clock_entries
     }
 
     /// Ends the present step: what the committer must be sent.
@@ -160,6 +168,8 @@ impl Storage for ShardStorage {
     fn write(&mut self, key: RecordKey, record: Option<Record>) {
         debug_assert!(self.is_own(key.partition), "{key} is another shard's");
         let bytes = engine_key(&key);
+        let clock = record.as_ref().map_or(0, |record| record.object.seen().len());
+        self.clock_entries = self.clock_entries.max(clock);
         let sealed = record.map(|record| checksum::seal(&bytes, &v1::encode_record(&record)));
         if self.wrote.last() != Some(&key.partition) {
             self.wrote.push(key.partition);
