@@ -1,41 +1,20 @@
 //! Encoding and decoding of records in format 1: carts by entries, registers by siblings and value sizes.
 
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod inputs;
+
 use std::hint::black_box;
 
-use cartwheel_protocol::{
-    format::v1,
-    id::{AddId, Incarnation, PutId},
-    object::{Addition, Entry, Object, Value},
-    record::Record,
-    version::{Actor, Dot, VersionVector},
-};
+use cartwheel_protocol::{format::v1, object::Object, record::Record};
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
 };
 
-/// Three actors, as of the owners of a key, and their dots in turn.
-fn dots(count: u64) -> impl Iterator<Item = Dot> {
-    (0..count).map(|at| {
-        let incarnation = Incarnation(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(1 + at % 3));
-        Dot { actor: Actor { incarnation, n: 1 }, counter: 1 + at / 3 }
-    })
-}
+use inputs::{VALUES, cart, dot, register};
 
-fn record(entries: u64, entry: impl Fn(u64) -> Entry) -> Record {
-    let live = dots(entries).enumerate().map(|(at, dot)| (dot, entry(at as u64))).collect();
-    let object = Object::from_parts(VersionVector::from_dots(dots(entries)), live, Vec::new());
-    Record { object, own: dots(1).next(), ..Record::default() }
-}
-
-fn addition(at: u64) -> Entry {
-    let add_id = AddId((0x0190_0000_0000 + u128::from(at)) << 80 | 0x7000 << 64);
-    Entry::Addition(Addition { add_id, sku: format!("article-{at:06}").into(), quantity: 2 })
-}
-
-fn value(at: u64, len: usize) -> Entry {
-    let put_id = PutId(u128::from(at));
-    Entry::Value(Value { put_id, time_us: 1_700_000_000_000_000, bytes: vec![7; len].into() })
+fn record(object: Object) -> Record {
+    Record { object, own: Some(dot(0, 1)), ..Record::default() }
 }
 
 fn both_ways(group: &mut BenchmarkGroup<'_, WallTime>, parameter: u64, record: &Record) {
@@ -52,17 +31,17 @@ fn both_ways(group: &mut BenchmarkGroup<'_, WallTime>, parameter: u64, record: &
 fn format(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("format/cart_entries");
     for entries in [1, 10, 100, 1_000] {
-        both_ways(&mut group, entries, &record(entries, addition));
+        both_ways(&mut group, entries, &record(cart(entries, 1)));
     }
     group.finish();
     let mut group = criterion.benchmark_group("format/siblings");
     for siblings in [1, 8, 64] {
-        both_ways(&mut group, siblings, &record(siblings, |at| value(at, 100)));
+        both_ways(&mut group, siblings, &record(register(siblings, 100, 1)));
     }
     group.finish();
     let mut group = criterion.benchmark_group("format/value_bytes");
-    for len in [100, 1_024, 65_536, 1 << 20] {
-        both_ways(&mut group, len, &record(1, |at| value(at, len as usize)));
+    for bytes in VALUES {
+        both_ways(&mut group, bytes as u64, &record(register(1, bytes, 1)));
     }
     group.finish();
 }

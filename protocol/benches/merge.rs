@@ -1,76 +1,29 @@
-//! Merging, putting and cancelling: what every replica does with every message. Inputs are made from a fixed seed.
+//! Merging, putting and cancelling: what every replica does with every message.
 
-use std::{hint::black_box, sync::Arc};
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod inputs;
+
+use std::hint::black_box;
 
 use cartwheel_protocol::{
     bucket::{Bucket, BucketName, Conflict, Kind},
-    id::{AddId, Incarnation, PutId},
     key::Key,
-    object::{Addition, Entry, Merging, Object, Value},
+    object::Merging,
     rules::Rules,
-    version::{Actor, Dot, VersionVector},
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+use inputs::{Seeded, VALUES, cart, dot, register};
 
 /// Live entries of a cart.
 const ENTRIES: [u64; 5] = [1, 10, 100, 1_000, 10_000];
 /// Siblings of a register.
 const SIBLINGS: [u64; 4] = [1, 4, 16, 64];
-/// Bytes of a value.
-const VALUES: [usize; 4] = [100, 4_096, 65_536, 1 << 20];
-/// Every cart here was written through so many actors.
-const ACTORS: u64 = 8;
-
-/// A seeded generator (splitmix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
 
 fn merging(kind: Kind) -> Merging {
     let name = BucketName::new("bench").expect("a valid name");
     let bucket = Bucket { conflict: Conflict::Siblings, ..Bucket::new(name, kind, 3) };
     Merging::of(&bucket, Rules::sound())
-}
-
-fn dot(number: u64, incarnation: u64) -> Dot {
-    let actor = Actor { incarnation: Incarnation(incarnation), n: number % ACTORS };
-    Dot { actor, counter: number / ACTORS + 1 }
-}
-
-fn object(entries: Vec<(Dot, Entry)>) -> Object {
-    let seen = VersionVector::from_dots(entries.iter().map(|(dot, _)| *dot));
-    Object::from_parts(seen, entries, Vec::new())
-}
-
-fn addition(seeded: &mut Seeded) -> Addition {
-    let add_id = AddId(u128::from(seeded.next()) << 64 | u128::from(seeded.next()));
-    Addition { add_id, sku: format!("sku-{:04}", seeded.next() % 10_000).into(), quantity: 1 }
-}
-
-/// A cart of so many live additions by the actors of one run.
-fn cart(entries: u64, incarnation: u64) -> Object {
-    let mut seeded = Seeded(entries ^ incarnation << 32);
-    let entry = |number| (dot(number, incarnation), Entry::Addition(addition(&mut seeded)));
-    object((0..entries).map(entry).collect())
-}
-
-fn value(put_id: u64, bytes: usize) -> Value {
-    let bytes: Arc<[u8]> = (0..bytes).map(|at| at as u8).collect();
-    Value { put_id: PutId(put_id.into()), time_us: 0, bytes }
-}
-
-/// A register of so many siblings.
-fn register(siblings: u64, bytes: usize, incarnation: u64) -> Object {
-    let entry = |number| (dot(number, incarnation), Entry::Value(value(number, bytes)));
-    object((0..siblings).map(entry).collect())
 }
 
 fn merge_carts(c: &mut Criterion) {
@@ -79,8 +32,7 @@ fn merge_carts(c: &mut Criterion) {
     for entries in ENTRIES {
         group.throughput(Throughput::Elements(entries));
         let held = cart(entries, 1);
-        let mut seeded = Seeded(7);
-        let one_more = (dot(entries, 1), addition(&mut seeded));
+        let one_more = (dot(entries, 1), Seeded::new(7).addition());
         let newer = held.change(merging, &[], Some(one_more));
         group.bench_function(BenchmarkId::new("one-more", entries), |b| {
             b.iter(|| black_box(&held).merge(black_box(&newer), merging));
@@ -102,7 +54,7 @@ fn change_carts(c: &mut Criterion) {
     for entries in ENTRIES {
         group.throughput(Throughput::Elements(1));
         let held = cart(entries, 1);
-        let added = addition(&mut Seeded(7));
+        let added = Seeded::new(7).addition();
         group.bench_function(BenchmarkId::new("add", entries), |b| {
             b.iter(|| {
                 let add = Some((dot(entries, 1), added.clone()));
@@ -129,7 +81,7 @@ fn registers(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("merge", siblings), |b| {
             b.iter(|| black_box(&held).merge(black_box(&apart), merging));
         });
-        let new = value(1_000, 100);
+        let new = Seeded::new(7).value(100);
         group.bench_function(BenchmarkId::new("put-resolving", siblings), |b| {
             b.iter(|| {
                 let context = black_box(held.seen());

@@ -1,24 +1,27 @@
 //! One step of a replica: what a node does for one message, without network and disk.
 
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod inputs;
+
 use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use cartwheel_protocol::{
     Config, Effect, Effects, Input, Message, Replica, Timer,
     bucket::{Bucket, BucketName},
-    id::{AddId, ClusterId, Incarnation, NodeId, PutId, Zone},
+    id::{ClusterId, Incarnation, NodeId, Zone},
     key::{Key, Partitions, RecordKey},
     layout::{Layout, Member},
-    object::Addition,
+    object::Value,
     record::Record,
     request::{Operation, Request},
     view::View,
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
+use inputs::{Seeded, VALUES};
+
 /// Additions that the cart already holds; one more is allowed.
 const ENTRIES: [u64; 4] = [1, 10, 100, 999];
-/// Bytes of a value.
-const VALUES: [usize; 3] = [100, 4_096, 65_536];
 /// Records that a page of a tree's scan finds more than enough of.
 const RECORDS: u64 = 1_000;
 
@@ -75,15 +78,19 @@ fn request(number: u64, key: Key, operation: Operation) -> Input {
 }
 
 fn add(number: u64) -> Input {
-    let add = Addition { add_id: AddId(number.into()), sku: "milk".into(), quantity: 1 };
-    let operation = Operation::Change { cancel: [].into(), add: Some(add), context: None };
+    let add = Some(Seeded::new(number).addition());
+    let operation = Operation::Change { cancel: [].into(), add, context: None };
     request(number, key("carts"), operation)
 }
 
 fn put(number: u64, bytes: usize) -> Input {
-    let value = vec![7; bytes].into();
-    let operation = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
-    request(number, key("default"), operation)
+    request(number, key("default"), put_of(number, bytes))
+}
+
+/// A put of a value that follows from a seed.
+fn put_of(seed: u64, bytes: usize) -> Operation {
+    let Value { put_id, time_us, bytes: value } = Seeded::new(seed).value(bytes);
+    Operation::Put { context: None, put_id, time_us, value }
 }
 
 /// The messages to one node among some effects.
@@ -176,9 +183,7 @@ fn trees(c: &mut Criterion) {
     for number in 0..RECORDS {
         let name = number.to_be_bytes();
         let key = Key::new(BucketName::new("default").expect("a valid name"), name);
-        let value = vec![7; VALUES[0]].into();
-        let put = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
-        full.step(request(number, key, put));
+        full.step(request(number, key, put_of(number, VALUES[0])));
     }
     // Only the records count: nothing of the requests that made them is left.
     let full = Node { memory: full.memory, ..Node::new(2, &view) };
