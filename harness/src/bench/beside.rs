@@ -1,7 +1,8 @@
 //! What something costs the foreground: latencies while it goes on, beside those of the same load before.
 //!
 //! Clients ask all the time. Half of the time nothing else happens; then it begins, and what counts is
-//! what was asked while it went on.
+//! what was asked while it went on, beside what was asked in as much time before it, or in all of that if it went on longer:
+//! of two stretches the longer one has the worse moments.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -72,11 +73,13 @@ pub(super) async fn observe<T>(
         let from = began.elapsed();
         happen.await.map(|happened| (from, happened))
     };
-    let (measured, happened) = futures::future::join(load::run(&load, ask, || {}), happens).await;
+    let (measured, happened) =
+        futures::future::join(load::run(&load, ask, async || {}), happens).await;
     let (idle_until, Happened { from, until, what }) = happened?;
     let asked = asked.into_inner();
     let end = (until - began).min(SETTLE + 2 * half);
-    let (idle_per_s, idle_p999_ms) = between(&asked, SETTLE, idle_until);
+    let idle_from = idle_until.saturating_sub(end.saturating_sub(from - began)).max(SETTLE);
+    let (idle_per_s, idle_p999_ms) = between(&asked, idle_from, idle_until);
     let (during_per_s, during_p999_ms) = between(&asked, from - began, end);
     let beside = Beside {
         idle_per_s,

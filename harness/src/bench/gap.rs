@@ -182,7 +182,7 @@ async fn observe(
         anyhow::Ok((from, until))
     };
     let (measured, disturbed) =
-        futures::future::join(load::run(&load, write, || {}), disturb).await;
+        futures::future::join(load::run(&load, write, async || {}), disturb).await;
     let (from, until) = disturbed?;
     ground.ready().await?;
     if let Some(mishap) = ground.mishaps().first() {

@@ -54,11 +54,11 @@ impl Measured {
 }
 
 /// Loads a cluster. `operate` carries out one operation of a client; `warm` is called when the
-/// measurement begins.
+/// measurement begins, and goes on beside it.
 pub(super) async fn run<F: Future<Output = Result<(), String>>>(
     load: &Load,
     operate: impl Fn(usize) -> F,
-    warm: impl FnOnce(),
+    warm: impl AsyncFnOnce(),
 ) -> Measured {
     let began = Instant::now();
     let (counted, end) = (began + load.warm_up, began + load.warm_up + load.time);
@@ -86,7 +86,7 @@ pub(super) async fn run<F: Future<Output = Result<(), String>>>(
     });
     let warming = async {
         tokio::time::sleep_until(counted.into()).await;
-        warm();
+        warm().await;
     };
     let (measured, ()) = futures::future::join(join_all(clients), warming).await;
     let mut all =
@@ -149,7 +149,7 @@ mod tests {
                 }
                 Ok(())
             },
-            || {},
+            async || {},
         )
         .await;
         // Sixty operations were due in the stall; a loop that only looks at its own calls sees one.
@@ -173,7 +173,7 @@ mod tests {
                     if client == 0 { Err("refused".to_owned()) } else { Ok(()) }
                 }
             },
-            || warm.set(warm.get() + 1),
+            async || warm.set(warm.get() + 1),
         )
         .await;
         assert_eq!((most.get(), warm.get()), (3, 1));

@@ -5,10 +5,13 @@ mod gap;
 mod join;
 mod keys;
 mod load;
+mod messages;
+mod repair;
 mod report;
 mod restart;
+mod trees;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,9 +26,11 @@ pub use gap::Gap;
 pub use join::{Join, Joins};
 pub use keys::{Keys, Spread};
 pub use load::{Load, Measured};
+pub use repair::{Repair, Repairs};
 pub use report::{Report, Row};
 pub use restart::{Restart, Restarts};
 
+use self::messages::Messages;
 use crate::ground::process::{ClusterSpec, Connection, ProcessGround};
 use crate::ground::{Action, Answer, Call};
 use crate::progress::say;
@@ -47,6 +52,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
   cartwheel bench --gap                             (how long nothing is acknowledged when nodes die)
   cartwheel bench --join --time 60                  (latencies while a node joins)
   cartwheel bench --restart get --keys 1000000      (until a killed node serves and has its trees)
+  cartwheel bench --repair 1000 --rate 1000         (latencies while 1,000 of the keys are repaired)
   cartwheel bench --against 127.0.0.1:7400 --json")]
 pub struct BenchArgs {
     /// A node of a running cluster, host:port [default: a cluster of its own]
@@ -75,7 +81,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "OPERATION", num_args = 0..=1, default_missing_value = "put", value_enum,
         conflicts_with_all = ["against", "gap", "join", "operation"])]
     pub restart: Option<Operation>,
-    /// How often a join, a restart, or the write gap with each fault, is measured
+    /// Measure repairs instead: a node is killed and misses writes of so many of the keys, which exchanges of trees bring
+    /// it; latencies of operations on the other keys until then, beside those before, for at most `--time` each. Nodes have
+    /// no fallbacks then [default operation: get]
+    #[arg(long, value_name = "KEYS", conflicts_with_all = ["against", "gap", "join", "restart", "strict"])]
+    pub repair: Option<u64>,
+    /// How often a join, a restart, a repair, or the write gap with each fault, is measured
     #[arg(long, default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub repetitions: u64,
@@ -177,6 +188,12 @@ fn measure(
         runtime.block_on(cluster.stop());
         return Ok(Report { restarts: Some(restarts?), ..Report::new(args) });
     }
+    if let (Some(differing), Some(ground)) = (args.repair, &cluster.own) {
+        let repairs = repair::measure(args, differing, ground, &cluster.connection);
+        let repairs = runtime.block_on(repairs);
+        runtime.block_on(cluster.stop());
+        return Ok(Report { repairs: Some(repairs?), ..Report::new(args) });
+    }
     let mut rows = Vec::new();
     let all = args.clients;
     let plan = match args.operation {
@@ -241,6 +258,9 @@ impl Cluster {
         let own = match args.against {
             Some(_) => None,
             None => {
+                let mut options = args.node_option.clone();
+                // Nobody is to owe a node what it misses.
+                options.extend(args.repair.map(|_| ("fallbacks".to_owned(), "off".to_owned())));
                 let spec = ClusterSpec {
                     program: program.to_owned(),
                     nodes: args.nodes.into(),
@@ -248,7 +268,7 @@ impl Cluster {
                     logs: folder.join("nodes"),
                     first_port: None,
                     first_http_port: None,
-                    options: args.node_option.clone(),
+                    options,
                     own_disks: false,
                 };
                 Some(ProcessGround::start(&spec, false).await?)
@@ -292,19 +312,23 @@ impl Cluster {
             warm_up: Duration::from_secs(args.time.min(2)),
             time: Duration::from_secs(args.time),
         };
-        let cpu_before = RefCell::new(None);
-        let measured = load::run(
-            &load,
-            |client| {
-                let (key, number) = draws.next(client);
-                asker.operate(key, number)
-            },
-            || *cpu_before.borrow_mut() = report::cpu_time(&pids),
-        )
-        .await;
-        let cpu = cpu_before.into_inner().zip(report::cpu_time(&pids));
+        let messages = Messages::of(&self.connection).await;
+        let sent = async || messages.as_ref()?.sent().await;
+        let (cpu_before, sent_before) = (Cell::new(None), RefCell::new(None));
+        let operate = |client| {
+            let (key, number) = draws.next(client);
+            asker.operate(key, number)
+        };
+        let warm = async || {
+            cpu_before.set(report::cpu_time(&pids));
+            sent_before.replace(sent().await);
+        };
+        let measured = load::run(&load, operate, warm).await;
+        let cpu = cpu_before.get().zip(report::cpu_time(&pids));
         let cpu = cpu.map(|(before, after)| after.saturating_sub(before));
-        Ok(Row::new(operation.name(), clients, args.rate, &measured, cpu))
+        let sent = sent_before.into_inner().zip(sent().await);
+        let sent = sent.and_then(|(before, after)| after.since(&before));
+        Ok(Row::new(operation.name(), clients, args.rate, &measured, (cpu, sent)))
     }
 }
 
@@ -361,9 +385,14 @@ impl Asker<'_> {
     }
 
     async fn put(&self, key: String, context: Option<Vec<u8>>, number: u64) -> Result<(), String> {
+        let value = self.value(number);
+        self.call(key, Action::Put { context, value }).await.map(|_| ())
+    }
+
+    fn value(&self, number: u64) -> Vec<u8> {
         let mut value = number.to_le_bytes().to_vec();
         value.resize(self.args.value_bytes as usize, 0x5a);
-        self.call(key, Action::Put { context, value }).await.map(|_| ())
+        value
     }
 
     async fn call(&self, key: String, action: Action) -> Result<Answer, String> {

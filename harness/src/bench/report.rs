@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::gap::Gap;
 use super::join::Joins;
 use super::load::Measured;
+use super::repair::Repairs;
 use super::restart::Restarts;
 use super::{BenchArgs, Spread};
 
@@ -35,6 +36,9 @@ pub struct Report {
     /// If restarts were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<Restarts>,
+    /// If repairs were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Repairs>,
 }
 
 /// One measurement.
@@ -66,6 +70,9 @@ pub struct Row {
     /// Processor time of all nodes together for one operation, in microseconds; `None` where the
     /// nodes are not ours to look at.
     pub server_cpu_us: Option<f64>,
+    /// Messages that the nodes sent each other for one operation, what they sent in the background included; `None`
+    /// where a node could not be asked or was restarted.
+    pub messages: Option<f64>,
     /// Appends in a second to a raw log on the same disk by as many writers, for writes.
     pub raw_log_per_s: Option<f64>,
 }
@@ -86,17 +93,18 @@ impl Report {
             gaps: Vec::new(),
             joins: None,
             restarts: None,
+            repairs: None,
         }
     }
 
     /// A line a measurement.
     pub fn table(&self) -> String {
-        let mut table = match (&self.joins, &self.restarts) {
-            (Some(joins), _) => joins.lines(),
-            (None, Some(restarts)) => restarts.lines(),
-            (None, None) if self.gaps.is_empty() => self.row_lines(),
-            (None, None) => super::gap::lines(&self.gaps),
-        };
+        let joins = self.joins.as_ref().map(Joins::lines);
+        let restarts = self.restarts.as_ref().map(Restarts::lines);
+        let repairs = self.repairs.as_ref().map(Repairs::lines);
+        let mut table = joins.or(restarts).or(repairs).unwrap_or_else(|| {
+            if self.gaps.is_empty() { self.row_lines() } else { super::gap::lines(&self.gaps) }
+        });
         let nodes = self.nodes.map_or("a running cluster".to_owned(), |n| format!("{n} nodes"));
         // Writing to a string cannot fail.
         let _ = write!(
@@ -109,7 +117,7 @@ impl Report {
 
     fn row_lines(&self) -> String {
         let mut table = format!(
-            "{:<9} {:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>10} {:>9} {:>9}\n",
+            "{:<9} {:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>10} {:>8} {:>9} {:>9}\n",
             "",
             "clients",
             "ops/s",
@@ -118,6 +126,7 @@ impl Report {
             "p99.9 ms",
             "max ms",
             "CPU µs/op",
+            "msgs/op",
             "raw log",
             "× raw log",
         );
@@ -129,7 +138,7 @@ impl Report {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 table,
-                "{:<9} {:>7} {:>9.0} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>10} {:>9} {:>9}",
+                "{:<9} {:>7} {:>9.0} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>10} {:>8} {:>9} {:>9}",
                 row.operation,
                 row.clients,
                 row.per_s,
@@ -138,6 +147,7 @@ impl Report {
                 row.p999_ms,
                 row.max_ms,
                 cell(row.server_cpu_us, 1),
+                cell(row.messages, 2),
                 cell(row.raw_log_per_s, 0),
                 cell(ratio, 2),
             );
@@ -155,7 +165,7 @@ impl Row {
         clients: usize,
         rate: Option<u64>,
         measured: &Measured,
-        cpu: Option<Duration>,
+        (cpu, messages): (Option<Duration>, Option<u64>),
     ) -> Self {
         let ok_count = measured.latencies.len();
         let for_one = |cpu: Duration| cpu.as_secs_f64() * 1e6 / ok_count.max(1) as f64;
@@ -172,6 +182,7 @@ impl Row {
             p999_ms: measured.quantile_ms(0.999),
             max_ms: measured.latencies.max() as f64 / 1e6,
             server_cpu_us: cpu.map(for_one),
+            messages: messages.map(|sent| sent as f64 / ok_count.max(1) as f64),
             raw_log_per_s: None,
         }
     }

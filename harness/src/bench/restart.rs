@@ -4,24 +4,19 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::Serialize;
 
 use super::beside::{self, BUDGET, Beside, Happened};
+use super::trees::{self, WITHIN};
 use super::{Asker, BenchArgs, Draws, Operation};
 use crate::fault::{Fault, NodeNumber};
 use crate::ground::Ground;
 use crate::ground::process::{Connection, ProcessGround};
 use crate::progress::say;
 
-/// How long the trees may take to be whole, and the cluster to be quiet before a measurement.
-const WITHIN: Duration = Duration::from_secs(600);
 /// How long the node is down: what is written meanwhile, exchanges of trees bring it.
 const DOWN: Duration = Duration::from_secs(2);
-/// The time between two looks at the trees.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long one look may take.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Restarts under load.
 #[derive(Clone, Debug, Serialize)]
@@ -78,6 +73,7 @@ pub(super) async fn measure(
         if !restless.is_empty() {
             bail!("not quiet before the restart: {}", restless.join("; "));
         }
+        trees::check(&trees::look(ground, connection).await?)?;
         let node = NodeNumber(repetition % usize::from(args.nodes));
         let again = restart(ground, connection, (repetition, node));
         let (beside, (serves_after_s, trees_after_s)) =
@@ -102,21 +98,7 @@ async fn restart(
     ground.end(id).await?;
     ground.ready().await?;
     let from = Instant::now();
-    let client = connection.client().await.context("no node answers")?;
-    let address = ground.addresses()[node.0].to_string();
-    while client
-        .members_at(&address, LOOK_WITHIN)
-        .await
-        .context("the node that was restarted")?
-        .shards
-        .iter()
-        .any(|shard| shard.trees_left > 0)
-    {
-        if started.elapsed() > WITHIN {
-            bail!("the trees of {node} are not whole within {} s", WITHIN.as_secs());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    trees::wait_until_whole(ground, connection, (node.0, started)).await?;
     let what = ((from - started).as_secs_f64(), started.elapsed().as_secs_f64());
     Ok(Happened { from, until: Instant::now() + WITHIN, what })
 }
