@@ -89,7 +89,16 @@ impl Cluster {
 
     /// Starts a node that was ended.
     pub(crate) async fn restart(&mut self, number: usize) -> Result<(), NodeError> {
-        let node = Node::start(self.configs[number].clone(), Options::default()).await?;
+        self.restart_with(number, Options::default()).await
+    }
+
+    /// The same with options.
+    pub(crate) async fn restart_with(
+        &mut self,
+        number: usize,
+        options: Options,
+    ) -> Result<(), NodeError> {
+        let node = Node::start(self.configs[number].clone(), options).await?;
         assert!(self.nodes[number].replace(node).is_none(), "it ran already");
         Ok(())
     }

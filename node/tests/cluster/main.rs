@@ -5,8 +5,13 @@ mod cluster;
 mod damage;
 mod reaping;
 mod losses;
+mod exchanges;
+mod flipped;
+#[path = "../support/flips.rs"]
+mod flips;
 #[cfg(target_os = "linux")]
 mod space;
+mod yielding;
 
 use std::net::TcpListener;
 use std::sync::Arc;
