@@ -8,10 +8,21 @@ use super::campaigns::campaign;
 
 /// Writes a schedule of these faults (kind and fields), each with its beginning and its length in milliseconds.
 fn schedule(folder: &Path, faults: &[(u64, u64, Value)], quiet_at_ms: &[u64]) -> String {
+    schedule_of(20, folder, faults, quiet_at_ms)
+}
+
+/// The same for so many seconds.
+fn schedule_of(
+    time_limit_s: u64,
+    folder: &Path,
+    faults: &[(u64, u64, Value)],
+    quiet_at_ms: &[u64],
+) -> String {
     let planned = |(at_ms, for_ms, fault): &(u64, u64, Value)| json!({ "at_ms": at_ms, "for_ms": for_ms, "fault": fault });
     let faults: Vec<_> = faults.iter().map(planned).collect();
     let schedule = json!({
-        "seed": 1, "nodes": 5, "time_limit_ms": 20_000, "faults": faults, "quiet_at_ms": quiet_at_ms,
+        "seed": 1, "nodes": 5, "time_limit_ms": time_limit_s * 1_000, "faults": faults,
+        "quiet_at_ms": quiet_at_ms,
     });
     let path = folder.join("schedule.json");
     fs::write(&path, schedule.to_string()).expect("a file");
@@ -104,6 +115,33 @@ fn a_node_whose_disk_is_full_refuses_until_there_is_space_and_nothing_is_lost() 
     let history = fs::read_to_string(latest.join("history.jsonl")).expect("a history");
     assert!(history.contains("short of space"), "the client that asks n5 alone was refused");
     assert!(latest.join("data/n5/store").is_dir(), "what was on the disks is kept");
+}
+
+#[test]
+fn files_that_are_damaged_lose_nothing() {
+    let store = tempfile::tempdir().expect("a folder");
+    let corrupt = |node, damage| json!({ "kind": "corrupt", "node": node, "damage": damage });
+    let flips = |at_ppm: &[u32]| json!({ "how": "flip", "at_ppm": at_ppm, "bit": 3 });
+    let cut = json!({ "how": "truncate", "at_ppm": 500_000 });
+    let faults = [
+        (2_000, 1_000, corrupt("n2", flips(&[150_000, 400_000, 700_000, 950_000]))),
+        (3_500, 700, json!({ "kind": "kill", "node": "n4" })),
+        (6_500, 800, corrupt("n3", cut)),
+    ];
+    let schedule = schedule_of(9, store.path(), &faults, &[6_000]);
+    let arguments = ["--time-limit", "9", "--nodes", "5", "--schedule", &schedule];
+    let (code, results, said) = campaign(store.path(), &arguments);
+    assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
+    assert_eq!(results["quiet-points"], 1, "{said}");
+    let faults = &results["faults"];
+    assert_eq!((&faults["corrupt"], &faults["kill"]), (&json!(2), &json!(1)), "{said}");
+    // A node that comes upon the damage says so, whether it serves with it or not.
+    let logs = ["n2", "n3"].map(|node| {
+        let path = store.path().join(format!("latest/nodes/{node}.log"));
+        fs::read_to_string(path).expect("a log")
+    });
+    assert!(logs.iter().any(|log| log.contains("damaged")), "{logs:?}\n{said}");
+    assert!(results["acknowledged-count"].as_u64() > Some(200), "{said}");
 }
 
 #[test]
