@@ -204,18 +204,19 @@ fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
         writeln!(out, "MUTANT BUILD")?;
     }
     let mut worst = Outcome::Holds;
-    let mut total = Duration::ZERO;
+    let mut counts = Vec::new();
     for asked in &all {
         let covered = report::Coverage::now();
-        let (outcome, elapsed) = check_one(check, asked, out)?;
+        let (outcome, count) = check_one(check, asked, out)?;
         covered.write(out)?;
         worst = worst.max(outcome);
-        total += elapsed;
+        counts.push(count);
         out.flush()?;
     }
     if !HAS_MUTANTS {
         writeln!(out, "{UNCOUNTED}")?;
     }
+    let total: Duration = counts.iter().map(|count| count.elapsed).sum();
     let verdict = match worst {
         Outcome::Holds if check.mutant.is_some() => "the mutant is caught",
         Outcome::Holds => "all properties hold",
@@ -226,8 +227,10 @@ fn check_all(check: &Check, out: &mut dyn Write) -> io::Result<Outcome> {
     };
     if check.presets.is_empty() && check.mutant.is_none() {
         table::write(None, out)?;
+        writeln!(out)?;
     }
-    writeln!(out, "{} presets, {total:.1?}: {verdict}", all.len())?;
+    report::counts(&counts, out)?;
+    writeln!(out, "\n{} presets, {total:.1?}: {verdict}", all.len())?;
     Ok(worst)
 }
 
@@ -283,7 +286,11 @@ fn check_mutant<M: Explored>(
     Ok((outcome, Figures::of(caught, &report)))
 }
 
-fn check_one(check: &Check, asked: &Asked, out: &mut dyn Write) -> io::Result<(Outcome, Duration)> {
+fn check_one(
+    check: &Check,
+    asked: &Asked,
+    out: &mut dyn Write,
+) -> io::Result<(Outcome, report::Count)> {
     let rules = asked.rules().expect("the arguments were checked");
     report::title(asked, out)?;
     match asked.place {
@@ -296,14 +303,14 @@ fn check_one(check: &Check, asked: &Asked, out: &mut dyn Write) -> io::Result<(O
                 std::fs::write(file, replay::write(&scenario, rules, trace, &commit()))?;
                 writeln!(out, "saved to {}", file.display())?;
             }
-            Ok((judge(asked, &report), report.elapsed))
+            Ok((judge(asked, &report), report::Count::of(asked, &report)))
         }
         Place::Decrees(preset) => {
             let set = |plan: DecreePlan, s: &Setting| plan.may(s.budget, s.count);
             let plan = asked.settings.iter().fold(preset.plan(), set);
             let report = look(check, asked, || DecreeModel::new(&plan, rules), out);
             report::summary(asked, &report, |trace| trace.story(&Cluster::new(&plan, rules)), out)?;
-            Ok((judge(asked, &report), report.elapsed))
+            Ok((judge(asked, &report), report::Count::of(asked, &report)))
         }
     }
 }

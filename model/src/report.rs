@@ -79,6 +79,44 @@ pub(crate) fn missing<A>(asked: &Asked, report: &Report<A>) -> Vec<Witness> {
     asked.place.needs().iter().copied().filter(|witness| !seen(witness)).collect()
 }
 
+/// What one exploration came to.
+pub(crate) struct Count {
+    name: String,
+    states: u64,
+    depth: usize,
+    pub(crate) elapsed: Duration,
+    ended: &'static str,
+}
+
+impl Count {
+    pub(crate) fn of<A>(asked: &Asked, report: &Report<A>) -> Self {
+        let settings = asked.settings.iter().map(|setting| format!(" {setting}"));
+        let mutant = asked.mutant.map(|mutant| format!(" with {mutant}"));
+        let name = settings.chain(mutant).fold(asked.place.name().to_owned(), |all, s| all + &s);
+        let ended = match report.verdict {
+            Verdict::Complete => "to the end",
+            Verdict::Incomplete(_) => "INCOMPLETE",
+            Verdict::Violated(_) => "VIOLATED",
+        };
+        Self { name, states: report.states, depth: report.depth, elapsed: report.elapsed, ended }
+    }
+}
+
+/// A table in Markdown, so that it can stand in the documentation as it is.
+pub(crate) fn counts(counts: &[Count], out: &mut dyn Write) -> io::Result<()> {
+    let width = counts.iter().map(|count| count.name.chars().count()).max().unwrap_or(0).max(6);
+    writeln!(out, "| {:width$} | unique states | depth | seconds | explored   |", "preset")?;
+    writeln!(out, "| {:width$} | ------------: | ----: | ------: | ---        |", "---")?;
+    for Count { name, states, depth, elapsed, ended } in counts {
+        let seconds = elapsed.as_secs_f64();
+        writeln!(
+            out,
+            "| {name:width$} | {states:>13} | {depth:>5} | {seconds:>7.1} | {ended:10} |"
+        )?;
+    }
+    Ok(())
+}
+
 fn rate(states: u64, elapsed: Duration) -> f64 {
     states as f64 / elapsed.as_secs_f64().max(1e-6)
 }

@@ -31,6 +31,7 @@ fn quick_presets_are_explored_to_the_end_and_show_what_they_are_for() {
     let (outcome, said) = ask(&words);
     assert_eq!(outcome, Outcome::Holds, "{said}");
     assert_eq!(said.matches("explored to the end").count(), words.len() - 1, "{said}");
+    assert_eq!(said.matches("| to the end |").count(), words.len() - 1, "{said}");
 }
 
 #[test]
@@ -38,6 +39,8 @@ fn an_exploration_that_was_cut_short_is_incomplete() {
     let (outcome, said) = ask(&["check", "owners-crash", "--max-states", "100"]);
     assert_eq!(outcome, Outcome::Incomplete, "{said}");
     assert!(said.contains("INCOMPLETE"), "{said}");
+    let row = said.lines().find(|line| line.starts_with("| owners-crash |"));
+    assert!(row.is_some_and(|row| row.ends_with("| INCOMPLETE |")), "{said}");
     assert_eq!(Outcome::Incomplete.code(), 2);
 }
 
