@@ -25,6 +25,8 @@ pub enum Action {
     Deliver(u16),
     /// A message arrives and will arrive once more.
     Duplicate(u16),
+    /// A message is lost.
+    Drop(u16),
     /// A node's oldest step batch becomes durable and its tickets are handed back.
     Sync(u8),
     /// A timer of a node runs out.
@@ -91,6 +93,7 @@ impl World {
             Action::Duplicate(index) => {
                 format!("duplicate {}", self.network().name(usize::from(index)))
             }
+            Action::Drop(index) => format!("drop {}", self.network().name(usize::from(index))),
             Action::Sync(at) => format!("sync {}", node(at)),
             Action::Fire(at, timer) => format!("fire {} {timer}", node(at)),
             Action::Suspect { node: at, other } => format!("{} suspects {}", node(at), node(other)),

@@ -30,12 +30,14 @@ pub(crate) fn draw(start: &World, actions: &[Action]) -> String {
         let y = TOP + ROW * (row + 1);
         let label = escaped(&world.line(*action));
         match action {
-            Action::Deliver(index) | Action::Duplicate(index) => {
+            Action::Deliver(index) | Action::Duplicate(index) | Action::Drop(index) => {
                 let packet = &world.network().packets()[usize::from(*index)];
                 let (from, to) =
                     (x(start.setup().index(packet.from)), x(start.setup().index(packet.to)));
+                let is_lost = matches!(action, Action::Drop(_));
+                let colour = if is_lost { "#c00" } else { "#06c" };
                 put(format!(
-                    "<line x1='{from}' y1='{y}' x2='{to}' y2='{y}' stroke='#06c' marker-end='url(#a)'/>"
+                    "<line x1='{from}' y1='{y}' x2='{to}' y2='{y}' stroke='{colour}' marker-end='url(#a)'/>"
                 ));
                 put(format!("<text x='{}' y='{}'>{label}</text>", from.min(to) + 6, y - 4));
             }

@@ -41,7 +41,11 @@ impl World {
 
     fn list_messages(&self, actions: &mut Vec<Action>) {
         let can_double = self.left(Budget::Duplicate) > 0;
+        let can_drop = self.left(Budget::Drop) > 0;
         for (index, packet) in self.network.packets().iter().enumerate() {
+            if can_drop {
+                actions.push(Action::Drop(index as u16));
+            }
             if !self.hosts[self.setup.index(packet.to)].is_up() {
                 continue;
             }

@@ -129,6 +129,12 @@ impl Ghost {
         self.dots_of(id).any(|dot| covered(&dot) && removed(&dot))
     }
 
+    /// Whether a record has something live that a write removed.
+    pub(crate) fn is_back(&self, record: &Record, op: Op) -> bool {
+        let removed = |dot| self.fact(op).is_some_and(|fact| fact.removes.covers(dot));
+        record.object.entries().iter().any(|(dot, _)| removed(*dot))
+    }
+
     /// Whether a record holds all that a write did: what it wrote and what it removed. `bound` is how many
     /// cancelled add_ids a cart remembers.
     pub(crate) fn holds(&self, record: &Record, op: Op, writes: bool, bound: usize) -> bool {
@@ -140,8 +146,13 @@ impl Ghost {
         let cancelled = |add_id: &AddId| {
             object.cancelled().binary_search(add_id).is_ok() || self.gone.cancelled.contains(add_id)
         };
+        let is_live = |(_, entry): &(Dot, Entry)| writes && id_of(entry) == op.id();
+        // Where what it wrote is live, it was put over what it removed: whether that is back is another question. Elsewhere only
+        // the clock can tell.
+        let removed = object.entries().iter().any(is_live)
+            || object.seen().join(&self.gone.seen).includes(&fact.removes);
         (!writes || self.accounts_for(object, op.id()))
-            && object.seen().join(&self.gone.seen).includes(&fact.removes)
+            && removed
             && fact.cancels.iter().all(|add_id| cancelled(add_id) || forgotten(add_id))
     }
 }

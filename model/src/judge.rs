@@ -6,6 +6,7 @@ use cartwheel_protocol::{
     key::RecordKey,
     limits,
     object::{Entry, Object},
+    version::VersionVector,
 };
 
 use crate::{
@@ -29,6 +30,7 @@ impl World {
         self.ghost.violated == Some(property)
             || match property {
                 Property::AcknowledgedIsDurable => !self.acknowledged_is_durable(),
+                Property::NoResurrectedSibling => !self.replaced_stays_away(),
                 Property::OwnersAreEqualWhenQuiet
                 | Property::CancelledStaysCancelled
                 | Property::OneReplyPerRequest => when_quiet(),
@@ -38,7 +40,6 @@ impl World {
                 Property::NothingFromNowhere
                 | Property::DotNamesOneValue
                 | Property::AddShownOnce
-                | Property::NoResurrectedSibling
                 | Property::ReapedStaysReaped
                 | Property::StrictReadsSeeStrictWrites
                 | Property::LimitsHold
@@ -52,12 +53,29 @@ impl World {
 
     /// Every acknowledged write is on w disks, less those lost since it was invoked.
     fn acknowledged_is_durable(&self) -> bool {
+        self.acknowledged().all(|(op, _, need)| self.holders(op, |_| true) >= need)
+    }
+
+    /// Nothing that an acknowledged write removed is back on so many disks that fewer are left of it.
+    fn replaced_stays_away(&self) -> bool {
+        let mut removing =
+            self.acknowledged().filter(|(_, fact, _)| fact.removes != VersionVector::default());
+        removing.all(|(op, _, need)| self.holders(op, |at| !self.is_back_at(at, op)) >= need)
+    }
+
+    /// The acknowledged writes, and on how many disks each must be.
+    fn acknowledged(&self) -> impl Iterator<Item = (Op, &Fact, usize)> {
         let acknowledged = self.ghost.facts().filter(|(_, f)| f.status == Status::Acknowledged);
-        let mut asked = acknowledged.map(|(op, fact)| {
+        acknowledged.map(|(op, fact)| {
             let lost = self.ghost.lost - fact.lost_before;
-            (op, usize::from(self.need(op).saturating_sub(lost)))
-        });
-        asked.all(|(op, need)| self.holders(op, |_| true) >= need)
+            (op, fact, usize::from(self.need(op).saturating_sub(lost)))
+        })
+    }
+
+    fn is_back_at(&self, at: usize, op: Op) -> bool {
+        let key = &self.setup.keys[usize::from(self.key_of(op))];
+        let record = self.hosts[at].disk.durable_cell(key).and_then(|cell| cell.record());
+        record.is_some_and(|record| self.ghost.is_back(record, op))
     }
 
     /// What an owner holds of each key; nothing stored is as good as an empty object.

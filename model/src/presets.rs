@@ -2,6 +2,7 @@
 
 mod changes;
 mod damages;
+mod lost;
 mod plans;
 mod reaps;
 
@@ -21,14 +22,12 @@ pub struct Preset {
     pub is_quick: bool,
 }
 
-/// What a preset with damage shows.
-const DAMAGE: &[Witness] =
-    &[Witness::Damaged, Witness::Raised, Witness::DamageMended, Witness::StrictReadAfterWrite];
-
 impl Preset {
     /// All of them.
-    pub const ALL: &'static [Self] =
-        &reaps::after::<{ Self::OTHERS.len() + reaps::PRESETS.len() }>(Self::OTHERS);
+    pub const ALL: &'static [Self] = &joined::<{ count(Self::LISTS) }>(Self::LISTS);
+
+    const LISTS: &'static [&'static [Self]] =
+        &[Self::OTHERS, &lost::PRESETS, &damages::PRESETS, &reaps::PRESETS];
 
     const OTHERS: &'static [Self] = &[
         Self {
@@ -138,72 +137,6 @@ impl Preset {
             why: "The same with one disk lost: w − 1 copies are left of whatever was acknowledged.",
             plan: plans::fallback_wipe,
             needs: &[Witness::FallbackCounted, Witness::HintDelivered, Witness::DiskLost],
-            is_quick: false,
-        },
-        Self {
-            name: "damage",
-            why: "A record is damaged between a write and a read: it is never taken for absent, and mended by a quorum.",
-            plan: damages::damage,
-            needs: DAMAGE,
-            is_quick: false,
-        },
-        Self {
-            name: "damage-and-write",
-            why: "A record is damaged while one that owns nothing writes: what it had acknowledged counts no more.",
-            plan: damages::damage_and_write,
-            needs: DAMAGE,
-            is_quick: false,
-        },
-        Self {
-            name: "damage-then-write",
-            why: "A damaged record is written to by one that knows nothing of it: that does not mend it.",
-            plan: damages::damage_then_write,
-            needs: DAMAGE,
-            is_quick: false,
-        },
-        Self {
-            name: "damage-twice",
-            why: "Two of three owners lose one record: the third mends them, not they each other.",
-            plan: damages::damage_twice,
-            needs: DAMAGE,
-            is_quick: false,
-        },
-        Self {
-            name: "damage-crash",
-            why: "A record is damaged and its node crashes before, while or after it is mended.",
-            plan: damages::damage_crash,
-            needs: &[
-                Witness::Damaged,
-                Witness::Raised,
-                Witness::DamageMended,
-                Witness::CrashLost,
-                Witness::Restarted,
-            ],
-            is_quick: false,
-        },
-        Self {
-            name: "damage-change",
-            why: "One of two owners is replaced while the record of the other is damaged.",
-            plan: damages::damage_change,
-            needs: &[
-                Witness::Damaged,
-                Witness::Raised,
-                Witness::DamageMended,
-                Witness::CaughtUp,
-                Witness::Changed,
-            ],
-            is_quick: false,
-        },
-        Self {
-            name: "accept-loss",
-            why: "Owners lose one record, and an operator accepts that: what some owner still holds is kept.",
-            plan: damages::accept_loss,
-            needs: &[
-                Witness::Damaged,
-                Witness::Raised,
-                Witness::LossAccepted,
-                Witness::StrictReadAfterWrite,
-            ],
             is_quick: false,
         },
         Self {
@@ -492,4 +425,28 @@ impl Preset {
     pub fn plan(&self) -> Plan {
         (self.plan)()
     }
+}
+
+const fn count(lists: &[&[Preset]]) -> usize {
+    let (mut all, mut at) = (0, 0);
+    while at < lists.len() {
+        all += lists[at].len();
+        at += 1;
+    }
+    all
+}
+
+/// All of these lists, one after the other: `ALL` presets.
+const fn joined<const ALL: usize>(lists: &[&[Preset]]) -> [Preset; ALL] {
+    let mut all = [lists[0][0]; ALL];
+    let (mut list, mut within, mut at) = (0, 0, 0);
+    while at < ALL {
+        if within == lists[list].len() {
+            (list, within) = (list + 1, 0);
+        } else {
+            all[at] = lists[list][within];
+            (within, at) = (within + 1, at + 1);
+        }
+    }
+    all
 }

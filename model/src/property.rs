@@ -18,7 +18,8 @@ pub enum Property {
     /// An addition that an acknowledged strict cancel named is in no later strict read, and one that any
     /// acknowledged cancel named is at no owner when quiet (within the bound of `cancelled`).
     CancelledStaysCancelled,
-    /// A value that an acknowledged strict put replaced is in no later strict read.
+    /// A value that an acknowledged strict put replaced is in no later strict read, and what any acknowledged write removed is
+    /// live again on no more disks than leave it on w, less those lost since its invocation.
     NoResurrectedSibling,
     /// What a reap round has made certain is nowhere is in no record that is written afterwards.
     ReapedStaysReaped,

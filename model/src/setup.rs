@@ -112,6 +112,8 @@ pub enum Budget {
     Damage,
     /// A message is delivered and stays in flight.
     Duplicate,
+    /// A message is lost. Where it only stays in flight nothing is ever quiet, and nothing is asked of what follows.
+    Drop,
     /// A node comes to suspect another.
     Suspect,
     /// A client tries elsewhere while its first attempt is in flight.
@@ -147,6 +149,7 @@ impl Budget {
         Self::Wipe,
         Self::Damage,
         Self::Duplicate,
+        Self::Drop,
         Self::Suspect,
         Self::Retry,
         Self::Deadline,
@@ -167,6 +170,7 @@ impl Budget {
             Self::Wipe => "wipe",
             Self::Damage => "damage",
             Self::Duplicate => "duplicate",
+            Self::Drop => "drop",
             Self::Suspect => "suspect",
             Self::Retry => "retry",
             Self::Deadline => "deadline",

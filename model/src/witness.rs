@@ -40,6 +40,8 @@ pub enum Witness {
     LossAccepted,
     /// A message was delivered twice.
     Duplicated,
+    /// A message was lost.
+    Dropped,
     /// Two attempts of one operation were acknowledged.
     RetriedTwice,
     /// One entry was coordinated twice.
@@ -100,7 +102,7 @@ pub enum Witness {
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -116,6 +118,7 @@ impl Witness {
         Self::DamageMended,
         Self::LossAccepted,
         Self::Duplicated,
+        Self::Dropped,
         Self::RetriedTwice,
         Self::TwoDots,
         Self::Cancelled,
@@ -164,6 +167,7 @@ impl Witness {
             Self::DamageMended => "a damaged record is mended",
             Self::LossAccepted => "the loss of a record is accepted",
             Self::Duplicated => "a message arrives twice",
+            Self::Dropped => "a message is lost",
             Self::RetriedTwice => "both attempts are acknowledged",
             Self::TwoDots => "an entry is coordinated twice",
             Self::Cancelled => "a cancelled addition is gone",

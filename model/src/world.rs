@@ -110,6 +110,13 @@ impl World {
                 observer.note(Witness::Duplicated);
                 self.deliver(&packet, observer);
             }
+            Action::Drop(index) => {
+                self.spend(Budget::Drop);
+                observer.note(Witness::Dropped);
+                self.network.make_mut().take(usize::from(index));
+                // It may be what would have made owners equal.
+                self.stir();
+            }
             Action::Sync(at) => self.sync(usize::from(at), observer),
             Action::Fire(at, timer) => self.fire(usize::from(at), timer, observer),
             Action::Suspect { node, other } => {

@@ -11,8 +11,9 @@ use cartwheel_model::{
     mutants::{CAUGHT, Caught, DECREED},
     presets::Preset,
     replay::{self, Scenario},
+    setup::Budget,
 };
-use cartwheel_protocol::rules::Rules;
+use cartwheel_protocol::rules::{Mutant, Rules};
 
 fn limits() -> Limits {
     Limits { states: 5_000_000, memory_bytes: 4 << 30, time: Duration::from_secs(200) }
@@ -65,6 +66,16 @@ fn every_mutant_of_decrees_is_caught_as_declared_and_its_preset_runs_clean_witho
             let verdict = report.verdict;
             assert!(matches!(verdict, Verdict::Complete), "{}: {verdict:?}", entry.preset);
         }
+    }
+}
+
+#[test]
+fn what_is_never_sent_again_is_missed_only_where_messages_are_lost() {
+    for mutant in [Mutant::HintSentOnce, Mutant::ExchangeWaitsForEver] {
+        let plan = Caught::of(mutant).expect("it is in the table").preset().plan();
+        let plan = plan.may(Budget::Drop, 0);
+        let report = shortest(&plan, Rules::without(mutant), limits());
+        assert!(matches!(report.verdict, Verdict::Complete), "{mutant}: {:?}", report.verdict);
     }
 }
 

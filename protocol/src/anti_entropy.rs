@@ -26,6 +26,7 @@ use crate::{
     object::{Digest, Object},
     paging,
     record::{Storage, Stored},
+    rules::Mutant,
     step::{Compared, Effect, Fact, Timer},
     trees::{Branch, Here, Sum, Tree, TreeId, Trees},
 };
@@ -169,7 +170,9 @@ impl AntiEntropy {
         let is_asked =
             !matches!(&self.open, Some(Exchange { stage: Stage::Keys { asked: false, .. }, .. }));
         if !self.asked.is_empty() || (self.open.is_some() && is_asked) {
-            env.set_timer(Timer::AntiEntropy, config.anti_entropy_timeout_ms);
+            if env.keeps(Mutant::ExchangeWaitsForEver) {
+                env.set_timer(Timer::AntiEntropy, config.anti_entropy_timeout_ms);
+            }
         } else if self.open.is_none() && self.differing.is_empty() && self.last.is_none() {
             paging::pause(env, Timer::AntiEntropy, config.anti_entropy_rest_ms, moved);
         } else {

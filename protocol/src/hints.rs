@@ -187,8 +187,12 @@ impl Handoff {
         let mut bytes = 0;
         for _ in 0..env.config.handoff_page {
             let Some((key, stored)) = from.and_then(|from| env.storage.scan(&from, 1).pop()) else {
+                let has_sent = self.found;
                 self.end_pass(env);
-                return env.set_timer(Timer::Handoff, env.config.handoff_every_ms);
+                if !has_sent || env.keeps(Mutant::HintSentOnce) {
+                    env.set_timer(Timer::Handoff, env.config.handoff_every_ms);
+                }
+                return;
             };
             from = if owns_all(env, key.partition) {
                 next_foreign(env, Partition(key.partition.0 + 1))

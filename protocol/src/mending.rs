@@ -233,9 +233,12 @@ pub(crate) fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> O
         return None;
     };
     let owners = env.view.owners(key.partition, bucket.n);
-    let others: Vec<NodeId> = owners.iter().copied().filter(|owner| *owner != env.me).collect();
+    let mut others: Vec<NodeId> = owners.iter().copied().filter(|o| *o != env.me).collect();
     let quorum = (owners.len() + 1).saturating_sub(bucket.strict_w.into()).max(1);
     let need = quorum.min(others.len());
+    if !env.keeps(Mutant::RepairFromFallback) {
+        others.extend(env.view.fallbacks(key.partition, bucket.n));
+    }
     Some(Marked { record, found, bucket, others, need })
 }
 

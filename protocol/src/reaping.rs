@@ -25,10 +25,12 @@ use crate::{
     key::{Partition, RecordKey},
     mending,
     message::Body,
+    object::Object,
     reap_page::{Goes, ReapPage, Reapable},
     record::{Record, Storage, Stored},
     rules::Mutant,
     step::{Effect, Fact, Freed, ReapEnd, Ticket, Timer},
+    version::Actor,
     view::ViewId,
 };
 
@@ -300,10 +302,6 @@ impl Run {
                 break;
             }
             let page = Arc::new(ReapPage { partition, items: items.into() });
-            if !env.keeps(Mutant::PruneWhenCovered) {
-                self.finish(env, &page, floor);
-                return None;
-            }
             self.stage = Stage::Wanted(page.clone(), floor);
             self.waits = 0;
             want(env, page, floor);
@@ -401,9 +399,21 @@ fn is_fit<S: Storage>(env: &mut Env<'_, S>, partition: Partition, item: &Reapabl
     match mending::read(env, &key) {
         Stored::Absent => !env.owns(&key, bucket),
         Stored::Found(Record { object, damaged: None, .. }) => {
-            env.owns(&key, bucket) && object.digest(&item.key) == item.digest
+            let is_named = object.digest(&item.key) == item.digest
+                || (!env.keeps(Mutant::PruneWhenCovered) && is_covered(&object, &item.goes));
+            env.owns(&key, bucket) && is_named
         }
         Stored::Found(Record { damaged: Some(_), .. }) | Stored::Damaged => false,
+    }
+}
+
+/// Whether the clock of an object has all the entries that are to go. It may be one that still has live what another has
+/// replaced.
+fn is_covered(object: &Object, goes: &Goes) -> bool {
+    let has = |actor: &Actor| object.seen().dots().iter().any(|dot| dot.actor == *actor);
+    match goes {
+        Goes::Whole => false,
+        Goes::Spent(actors) => actors.iter().all(has),
     }
 }
 

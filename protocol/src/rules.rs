@@ -53,9 +53,11 @@ mutants! {
     LastWriteWins = "last-write-wins" of "V5",
     /// A coordinator's own write leaves the tree as it was.
     TreeMissesAnUpdate = "tree-misses-an-update" of "V5",
+    /// Who compares trees waits for an answer for ever.
+    ExchangeWaitsForEver = "exchange-waits-for-ever" of "V5",
     /// Clock entries beyond a number are dropped, the oldest first, as in the paper.
     TruncateOldest = "truncate-oldest" of "V6",
-    /// Entries of clocks are pruned without a reap round where all owners cover them.
+    /// An owner is fit for a round that prunes entries of a clock if its own clock has them too, whatever else it holds.
     PruneWhenCovered = "prune-when-covered" of "V6",
     /// A context of another cluster, bucket or key is taken.
     AcceptForeignContext = "accept-foreign-context" of "V7",
@@ -87,8 +89,12 @@ mutants! {
     OwedWithoutView = "owed-without-view" of "H1",
     /// A hint is dropped when it could not be delivered for a while.
     ExpireHints = "expire-hints" of "H2",
+    /// A hint is sent once, and not again when nobody answers.
+    HintSentOnce = "hint-sent-once" of "H2",
     /// A copy is dropped when the first of those that it is owed to has it.
     DropAfterFirstOwnerAcks = "drop-after-first-owner-acks" of "H3",
+    /// Owners compare trees with fallbacks too, which get copies that nobody owes.
+    TreesWithFallbacks = "trees-with-fallbacks" of "H3",
     /// A removed node drops what it holds.
     RemovedNodeDiscards = "removed-node-discards" of "H3",
     /// A forwarded register put is coordinated again by the forwarder after a silence.
@@ -123,7 +129,7 @@ mutants! {
     CrossZoneHintOwesOne = "cross-zone-hint-owes-one" of "Q3",
     /// A wiped disk serves under its old id.
     WipedDiskKeepsIdentity = "wiped-disk-keeps-identity" of "W1",
-    /// Owners take what a fallback holds for an owner's copy: they compare trees with it, and it answers.
+    /// A damaged record is mended from what fallbacks hold as if they were owners.
     RepairFromFallback = "repair-from-fallback" of "W1",
     /// A damaged record answers "not found".
     DamagedAnswersNotfound = "damaged-answers-notfound" of "W1",

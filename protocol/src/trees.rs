@@ -177,7 +177,7 @@ impl<'a> Here<'a> {
 
     /// Whether a node has a tree of a partition, and is asked for it: owners are. A fallback's copies are hints.
     fn has_tree(self, node: NodeId, (partition, n): TreeId) -> bool {
-        self.view.owns(node, partition, n) || !self.rules.keeps(Mutant::RepairFromFallback)
+        self.view.owns(node, partition, n) || !self.rules.keeps(Mutant::TreesWithFallbacks)
     }
 
     /// The trees that this node has of a partition.

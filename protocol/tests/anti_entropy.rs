@@ -256,8 +256,8 @@ mod mutants {
     }
 
     #[test]
-    fn repair_from_a_fallback_is_rejected() {
-        assert!(test(Rules::without(Mutant::RepairFromFallback), 1_500).is_err());
+    fn a_tree_that_is_compared_with_a_fallback_is_rejected() {
+        assert!(test(Rules::without(Mutant::TreesWithFallbacks), 1_500).is_err());
     }
 }
 

@@ -55,11 +55,15 @@ fn after(kind: Kind, tasks: &[Task]) -> World {
 }
 
 fn store(world: &mut World, object: Object) {
+    store_at(world, 0, object);
+}
+
+fn store_at(world: &mut World, at: usize, object: Object) {
     let key = world.setup().keys[0].clone();
     let record = Record { object, ..Record::default() };
-    world.hosts[0].make_mut().disk.write(key, Some(record));
-    world.close(0, Vec::new(), false, &mut ());
-    world.hosts[0].make_mut().disk.sync();
+    world.hosts[at].make_mut().disk.write(key, Some(record));
+    world.close(at, Vec::new(), false, &mut ());
+    world.hosts[at].make_mut().disk.sync();
 }
 
 fn shown(world: &mut World, client: u8, object: &Object) -> Option<Property> {
@@ -137,6 +141,24 @@ fn a_strict_read_that_misses_a_strict_write_is_noticed() {
     assert_eq!(missed, Some(Property::StrictReadsSeeStrictWrites));
     let seen = object(vec![(dot(1), value(0))], &[]);
     assert_eq!(world.judge_strict(0, op(0).bit(), &seen), None);
+}
+
+#[test]
+fn a_replaced_value_that_is_back_on_a_disk_is_noticed() {
+    let mut world = done(Kind::Register, &[put(), put()]);
+    let replaced = world.ghost.dots_of(op(0).id()).next().expect("it was written");
+    let second = world.ghost.dots_of(op(1).id()).next().expect("it was written");
+    let fact = world.ghost.make_mut().fact_mut(op(1)).expect("it was asked for");
+    fact.removes = VersionVector::from_dots([replaced]);
+    let seen = VersionVector::from_dots([replaced, second]);
+    let after = Object::from_parts(seen.clone(), vec![(second, value(1))], Vec::new());
+    for at in 0..2 {
+        store_at(&mut world, at, after.clone());
+    }
+    assert_eq!(world.violation(), None);
+    let back = vec![(replaced, value(0)), (second, value(1))];
+    store_at(&mut world, 1, Object::from_parts(seen, back, Vec::new()));
+    assert_eq!(world.violation(), Some(Property::NoResurrectedSibling));
 }
 
 #[test]

@@ -73,18 +73,6 @@ pub(super) const PRESETS: [Preset; 8] = [
     },
 ];
 
-/// The other presets, then those of this file: all `ALL` of them.
-pub(super) const fn after<const ALL: usize>(others: &[Preset]) -> [Preset; ALL] {
-    let mut all = [PRESETS[0]; ALL];
-    let mut at = 0;
-    while at < ALL {
-        let is_other = at < others.len();
-        all[at] = if is_other { others[at] } else { PRESETS[at - others.len()] };
-        at += 1;
-    }
-    all
-}
-
 fn task(what: What, at: u8) -> Task {
     Task::new(what, &[at])
 }
