@@ -5,6 +5,7 @@ mod damages;
 mod lost;
 mod plans;
 mod reaps;
+mod three;
 
 use crate::{setup::Plan, witness::Witness};
 
@@ -27,7 +28,7 @@ impl Preset {
     pub const ALL: &'static [Self] = &joined::<{ count(Self::LISTS) }>(Self::LISTS);
 
     const LISTS: &'static [&'static [Self]] =
-        &[Self::OTHERS, &lost::PRESETS, &damages::PRESETS, &reaps::PRESETS];
+        &[Self::OTHERS, &lost::PRESETS, &damages::PRESETS, &three::PRESETS, &reaps::PRESETS];
 
     const OTHERS: &'static [Self] = &[
         Self {

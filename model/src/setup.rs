@@ -35,6 +35,11 @@ pub struct Plan {
     pub spread: Spread,
     /// What is decreed, one after the other.
     pub turns: Vec<Turn>,
+    /// How many of these decrees were made before the start: all nodes go by that view but those that are behind, who go by
+    /// the first.
+    pub begun: u8,
+    /// See `begun`.
+    pub behind: Vec<u8>,
     /// What the keys hold.
     pub kind: Kind,
     /// The quorums of requests that do not say: `(r, w)`.
@@ -250,6 +255,8 @@ impl Plan {
             zones: Vec::new(),
             spread: Spread::Node,
             turns: Vec::new(),
+            begun: 0,
+            behind: Vec::new(),
             kind,
             quorums: (majority, majority),
             strict: (majority, majority),

@@ -47,14 +47,16 @@ impl World {
             clients: Hashed::new(vec![Client::default(); setup.clients.len()]),
             ghost: Hashed::new(Ghost::default()),
             left: plan.budgets,
-            decreed: 0,
+            decreed: plan.begun,
             raised: Vec::new(),
             made: Hashed::new(Vec::new()),
             setup: Hashed::new(setup),
         };
         for at in 0..world.hosts.len() {
-            if world.setup.view(0).lists(world.setup.nodes[at]) {
-                world.hosts[at].make_mut().saved = Some(0);
+            let is_behind = plan.behind.contains(&(at as u8));
+            let saved = if is_behind { 0 } else { world.setup.decrees[usize::from(plan.begun)] };
+            if world.setup.view(saved).lists(world.setup.nodes[at]) {
+                world.hosts[at].make_mut().saved = Some(saved);
             }
             world.start(at, &mut ());
         }
