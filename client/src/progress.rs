@@ -292,10 +292,15 @@ mod tests {
         let mut members = members();
         for (wished, is_so) in cases {
             let wished = wish(wished);
-            let progress = |members: &Members| members.progress(&wished, &[bucket.clone()]);
+            let progress =
+                |members: &Members| members.progress(&wished, std::slice::from_ref(&bucket));
             view(&mut members).settled = vec![];
             assert_eq!(progress(&members), Progress::Unknown, "{wished:?}");
-            assert_eq!(members.fulfils(&wished, &[bucket.clone()]), is_so, "{wished:?}");
+            assert_eq!(
+                members.fulfils(&wished, std::slice::from_ref(&bucket)),
+                is_so,
+                "{wished:?}"
+            );
             view(&mut members).settled = vec![5];
             let (done, given_up) = (Progress::Done { layout: 3 }, Progress::GivenUp { layout: 3 });
             assert_eq!(progress(&members), if is_so { done } else { given_up }, "{wished:?}");

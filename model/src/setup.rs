@@ -149,7 +149,7 @@ pub struct Budgets([u8; Budget::ALL.len()]);
 
 impl Budget {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Crash,
         Self::Wipe,
         Self::Damage,

@@ -116,7 +116,7 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
         /// What is wrong with it.
-        why: Box<StoreError>,
+        why: Box<Self>,
     },
     /// The store has served in memory.
     #[error(

@@ -3,12 +3,12 @@
 mod changes;
 mod cluster;
 mod damage;
-mod reaping;
-mod losses;
 mod exchanges;
 mod flipped;
 #[path = "../support/flips.rs"]
 mod flips;
+mod losses;
+mod reaping;
 #[cfg(target_os = "linux")]
 mod space;
 mod yielding;
