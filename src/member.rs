@@ -400,7 +400,8 @@ async fn carry_out(
         return Ok(Exit::Done);
     }
     let says_done = is_moot && outlook.from == outlook.to && outlook.wishes.len() == 1;
-    if says_done {
+    // What takes a change back that is under way makes no layout of its own.
+    if says_done && !matches!(followed.wish, Wish::Withdraw(_)) {
         output::line("there is nothing to do");
         return Ok(Exit::Done);
     }

@@ -96,7 +96,10 @@ impl Members {
         }
         let drains = matches!(wish.wish, Wish::Leave(node) if self.drains(node));
         let takes_back = withdraws(&wish.wish);
-        let is_late = takes_back.is_some_and(|target| view.settled.contains(&target));
+        // What is under way is among the settled, and can be taken back.
+        let is_late = takes_back.is_some_and(|target| {
+            view.settled.contains(&target) && !view.under_way.contains(&target)
+        });
         if view.settled.contains(&id) || is_late {
             if let Some(next) = view.next.filter(|_| takes_back.is_none()) {
                 return Progress::Settled { next };

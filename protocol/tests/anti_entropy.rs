@@ -265,29 +265,40 @@ mod mutants {
 fn what_an_exchange_moved_makes_the_pause_after_it_longer() {
     const RATE: u32 = 10_000;
     const BYTES: usize = 5_000;
-    let mut run =
-        Run::with(|config| Config { move_bytes_per_s: RATE, anti_entropy_batch: 1, ..config });
+    let mut run = Run::with(|config| Config {
+        move_bytes_per_s: RATE,
+        anti_entropy_batch: 1,
+        anti_entropy_rest_ms: 100,
+        ..config
+    });
     let value = vec![7; BYTES].into();
     let put = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
     run.ask(1, "default", 0, put);
     // Nobody else hears of it.
     run.heal();
-    let (mut has_differed, mut pauses) = (false, Vec::new());
-    while pauses.len() < 2 {
+    // The pauses after what moved the value, and after what moved nothing.
+    let (mut after_moving, mut after_nothing) = (None, None);
+    for _ in 0..100 {
         let mut done = run.fire(2, Timer::AntiEntropy);
         done.extend(run.cluster.settle());
-        for (at, effect) in done {
-            if let Effect::Report(Fact::Compared { outcome: Compared::Differed(1), .. }) = effect {
-                has_differed = true;
+        let mut ended = None;
+        for (_, effect) in done.into_iter().filter(|(at, _)| *at == NodeId(2)) {
+            if let Effect::Report(Fact::Compared { outcome, .. }) = effect {
+                ended = Some(outcome);
             } else if let Effect::SetTimer { timer: Timer::AntiEntropy, after_ms, yields: true } =
                 effect
-                && (at, has_differed) == (NodeId(2), true)
             {
-                pauses.push(after_ms);
+                match ended.take() {
+                    Some(Compared::Differed(1)) => after_moving = Some(after_ms),
+                    Some(Compared::Equal) => after_nothing = Some(after_ms),
+                    Some(Compared::Differed(_) | Compared::Missed) | None => {}
+                }
             }
         }
     }
     let took_ms = BYTES as u32 * 1_000 / RATE;
-    assert!((took_ms..2 * took_ms).contains(&pauses[0]), "{pauses:?}");
-    assert!(pauses[1] < took_ms, "what moved nothing rests as always: {pauses:?}");
+    let after_moving = after_moving.expect("the value was moved");
+    assert!((took_ms..2 * took_ms).contains(&after_moving), "{after_moving} ms");
+    let after_nothing = after_nothing.expect("all is equal in the end");
+    assert!(after_nothing < took_ms, "what moved nothing rests as always: {after_nothing} ms");
 }

@@ -30,7 +30,6 @@ fn bad_arguments_exit_254_and_name_what_is_allowed() {
         (&["dev", "--node-option", "sharts=1"], "there is no field sharts"),
         (&["bench", "--node-option", "sharts=1"], "there is no field sharts"),
         (&["check", "history.jsonl", "--checker", "tea"], "set-full"),
-        (&["model", "check", "--mutant", "two-decrees"], "--features mutants --test membership"),
         (&["dev", "--port", "65001"], "0..=65000"),
         (&["serve", "--data", "x", "--cluster", "y", "--shards", "0"], "shards is 0"),
         (&["serve", "--data", "x", "--cluster", "y", "--engine", "paper"], "engine"),
