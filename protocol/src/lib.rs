@@ -15,8 +15,8 @@
 //! # No I/O, no clock, no threads, no randomness
 //!
 //! [`Replica::step`] takes one [`Input`] and appends [`Effect`]s. The same state and input give the same effects. A
-//! driver owns sockets, disks and timers; here there are three: an exhaustive model checker, a simulator and the
-//! real node. What the checker explores is not a model *of* the code but the code.
+//! driver owns sockets, disks and timers; here there are two, an exhaustive model checker and the real node;
+//! a simulator can be a third. What the checker explores is not a model *of* the code but the code.
 //!
 //! The contract between a replica and its driver:
 //!
