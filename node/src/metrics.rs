@@ -53,6 +53,10 @@ fn describe() {
     describe_counter!("cartwheel_messages_received_total", "Messages of peers that shards took");
     describe_counter!("cartwheel_dropped_total", "What found a queue full, by queue");
     describe_counter!("cartwheel_suspicions_total", "Times that a peer became suspected");
+    describe_counter!(
+        "cartwheel_false_suspicions_total",
+        "Those of a peer whose connection was there all the time"
+    );
     describe_counter!("cartwheel_damaged_records_total", "Records whose checksum failed");
     describe_counter!("cartwheel_exchanges_total", "Exchanges of trees, by outcome");
     describe_counter!(

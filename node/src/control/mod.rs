@@ -13,6 +13,7 @@ mod reaping;
 mod saved;
 mod seeds;
 mod seen;
+mod suspicions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
@@ -30,7 +31,6 @@ use cartwheel_protocol::membership::{
 };
 use cartwheel_protocol::view::View;
 use cartwheel_protocol::{Fact, Input};
-use metrics::{Counter, Gauge, counter, gauge};
 use tokio::sync::watch;
 
 pub(crate) use self::inbox::{ControlInbox, ControlOutlet, Delivery, inbox};
@@ -39,6 +39,7 @@ pub(crate) use self::reaping::{Reaping, Schedule};
 pub(crate) use self::saved::{read_saved, write_saved};
 pub(crate) use self::seeds::{find_cluster, resolve};
 pub(crate) use self::seen::Seen;
+use self::suspicions::Suspicions;
 use crate::committer::Commit;
 use crate::error::NodeError;
 use crate::router::Router;
@@ -67,8 +68,7 @@ pub(crate) struct Control {
     /// What was sent to the committer, with the step.
     tickets: VecDeque<(u64, MemberTicket)>,
     effects: MemberEffects,
-    suspicions: Counter,
-    suspected: Gauge,
+    suspicions: Suspicions,
     /// When the view last changed.
     changed: Instant,
     /// The committer has stopped the node.
@@ -85,8 +85,7 @@ impl Control {
             timers: BTreeMap::new(),
             tickets: VecDeque::new(),
             effects: MemberEffects::new(),
-            suspicions: counter!("cartwheel_suspicions_total"),
-            suspected: gauge!("cartwheel_suspected"),
+            suspicions: Suspicions::new(),
             changed: Instant::now(),
             is_over: false,
         };
@@ -140,6 +139,7 @@ impl Control {
         match delivery {
             Delivery::Evidence(evidence) => self.step(MemberInput::Evidence(evidence)),
             Delivery::Connection(evidence) => {
+                self.suspicions.connection(evidence);
                 self.step(MemberInput::Evidence(evidence));
                 if let Evidence::Closed(node) = evidence
                     && self.parts.peers.closed(node)
@@ -297,11 +297,11 @@ impl Control {
         self.publish();
     }
 
-    fn opine(&self, node: NodeId, suspected: bool) {
+    fn opine(&mut self, node: NodeId, suspected: bool) {
         let opinion = Input::Suspect { node, suspected };
         tracing::info!("{opinion}");
-        if suspected {
-            self.suspicions.increment(1);
+        if self.suspicions.opinion(node, suspected) {
+            tracing::info!(peer = %node, "the suspicion was false: its connection was there all the time");
         }
         self.parts.router.opinion(&opinion);
         self.publish();
@@ -311,7 +311,7 @@ impl Control {
     fn publish(&self) {
         let Parts { me, membership, seen, .. } = &self.parts;
         let now = Seen::new(*me, membership);
-        self.suspected.set(now.suspected.len() as f64);
+        self.suspicions.count(now.suspected.len());
         let before = seen.send_replace(now.clone()).standing;
         if before == now.standing {
             return;
