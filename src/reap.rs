@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use cartwheel_client::{
-    Client,
+    Client, Error,
     members::{Members, RowSeen},
     reaping::{Freed, ReapEnd, ReapSeen, made_before},
 };
@@ -125,13 +125,20 @@ impl Reaper<'_> {
         let (within, name) = (self.args.target.within(), &row.name);
         let older_than = Duration::from_secs(self.args.older_than);
         let up_to = made_before(SystemTime::now(), older_than);
-        let begun = self.client.reap_at(&row.address, Some(up_to), within).await;
-        begun.map_err(failure)?.map_err(|why| {
-            Failure::new(Exit::Failed, format!("{name} did not begin to reap: {why}"))
-        })?;
+        // The nodes before it may have had nothing to reap, and so have asked nobody whether all are there.
+        let away = ReapSeen { end: Some(ReapEnd::Away(row.node)), ..ReapSeen::default() };
+        match self.client.reap_at(&row.address, Some(up_to), within).await {
+            Err(Error::Unreachable(_)) => return Ok(away),
+            begun => begun.map_err(failure)?.map_err(|why| {
+                Failure::new(Exit::Failed, format!("{name} did not begin to reap: {why}"))
+            })?,
+        }
         let mut said = Instant::now();
         loop {
-            let seen = self.client.reaping_at(&row.address, within).await.map_err(failure)?;
+            let seen = match self.client.reaping_at(&row.address, within).await {
+                Err(Error::Unreachable(_)) => return Ok(away),
+                seen => seen.map_err(failure)?,
+            };
             let Some(permille) = seen.permille else {
                 self.say(|| format!("{name}: {}", self.summary(&seen)));
                 return Ok(seen);
@@ -214,7 +221,7 @@ impl Reaper<'_> {
             Some((row, seen)) => {
                 let end = seen.end.map_or("not begun".to_owned(), |end| self.end_text(end));
                 let why =
-                    format!("{} ended early: {end} (`cartwheel reap --help` says why)", row.name);
+                    format!("stopped at {}: {end} (`cartwheel reap --help` says why)", row.name);
                 Err(Failure::new(Exit::Failed, why))
             }
         }

@@ -43,6 +43,9 @@ fn what_is_deleted_everywhere_is_freed_unless_a_node_is_away() {
         let (code, said) = cartwheel(&["reap", "--node", &node]);
         assert_eq!(code, 1, "{said}");
         assert!(said.contains("n3 is away"), "it does not name n3:\n{said}");
+        // Of the dead node alone: no other one can have noticed for it.
+        let (code, said) = cartwheel(&["reap", "--at", "n3", "--node", &node]);
+        assert!(code == 1 && said.contains("stopped at n3: n3 is away"), "{code}: {said}");
         cluster.ground.stop().await;
     });
 }
