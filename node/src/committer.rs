@@ -3,10 +3,12 @@
 //! A shard sends each step's writes as a [`Commit`]. The committer merges all that wait into one batch of
 //! the engine, writes into it the number of each shard's newest step (so that a restart knows which prefix
 //! of its steps survived), commits, and only then moves the shards' [watermarks](Watermarks) and wakes
-//! them. With 64 puts outstanding this is five times the rate of a commit in each step.
+//! them. With 64 puts outstanding this is five times the rate of a commit in each step. After a round of
+//! more than one step it [rests](Config::rest), so that the next one holds more: a round costs the
+//! processor about as much as the steps that it makes durable.
 //!
 //! **Invariant:** only the way from a shard to the committer may block. The committer waits for nothing
-//! but the disk and its own queue, so shards that wait for it always get on.
+//! but the disk, its own queue and its bounded rest, so shards that wait for it always get on.
 
 mod watermark;
 
@@ -15,7 +17,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -63,11 +65,15 @@ pub struct Config {
     /// Above so many bytes a round takes no more steps. One step is never split, so a round may be
     /// larger by one step.
     pub round_bytes: usize,
+    /// How long the committer rests at most after a round of more than one step. It rests twice the
+    /// time that the round took where that is less: a quick disk is not held up, a slow one gathers
+    /// steps by itself, and who writes alone never waits.
+    pub rest: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 4096, round_bytes: 8 * 1024 * 1024 }
+        Self { queue: 4096, round_bytes: 8 * 1024 * 1024, rest: Duration::from_millis(4) }
     }
 }
 
@@ -97,7 +103,7 @@ impl Committer {
         let (sender, receiver) = mpsc::sync_channel(config.queue);
         let marks = watermarks.clone();
         let thread = std::thread::Builder::new().name("committer".into()).spawn(move || {
-            let rounds = || run(&receiver, engine.as_ref(), &marks, config.round_bytes);
+            let rounds = || run(&receiver, engine.as_ref(), &marks, &config);
             let error = match panic::catch_unwind(AssertUnwindSafe(rounds)) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error,
@@ -208,17 +214,24 @@ fn run(
     receiver: &Receiver<Commit>,
     engine: &dyn Engine,
     watermarks: &Watermarks,
-    round_bytes: usize,
+    config: &Config,
 ) -> Result<(), EngineError> {
+    let mut rested = Instant::now();
     while let Ok(first) = receiver.recv() {
+        // Not a wait on the queue: that would wake this thread with each step.
+        std::thread::sleep(rested.saturating_duration_since(Instant::now()));
+        let began = Instant::now();
         let mut bytes = first.bytes();
         let mut commits = vec![first];
-        while bytes < round_bytes {
+        while bytes < config.round_bytes {
             let Ok(next) = receiver.try_recv() else { break };
             bytes += next.bytes();
             commits.push(next);
         }
+        let alone = commits.len() == 1;
         commit_round(engine, watermarks, commits)?;
+        let ended = Instant::now();
+        rested = if alone { ended } else { ended + (2 * (ended - began)).min(config.rest) };
     }
     Ok(())
 }
