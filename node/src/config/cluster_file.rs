@@ -68,7 +68,7 @@ impl ClusterFile {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let raw: RawFile = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-            ConfigError::field(format!("line {line}"), "not as expected", super::said(&error))
+            ConfigError::field(format!("line {line}"), "not as expected", super::read::said(&error))
         })?;
         let cluster = u64::from_str_radix(&raw.cluster, 16).map_err(|_| {
             ConfigError::field("cluster", &raw.cluster, "16 hexadecimal digits, as a string")
