@@ -3,6 +3,8 @@
 pub mod committer;
 pub mod config;
 mod control;
+#[doc(hidden)]
+pub mod drain;
 pub mod engine;
 mod error;
 #[doc(hidden)]

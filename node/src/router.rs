@@ -3,7 +3,6 @@
 //! Nothing here waits for a shard: a full inbox refuses a client ("overloaded", nothing was started) and drops
 //! a peer's messages, which the protocol takes for lost on the way.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +14,7 @@ use cartwheel_protocol::{Input, Message};
 use metrics::{Counter, counter};
 use tokio::sync::oneshot;
 
+use crate::drain::Drain;
 use crate::metrics::dropped;
 use crate::pace::{Foreground, Pace};
 use crate::shard::{Delivery, Inbox, Refused, shard_of, stamp};
@@ -26,9 +26,8 @@ pub(crate) struct Router {
     partitions: OnceLock<Partitions>,
     pace: Arc<Pace>,
     clock_offset_ms: i64,
-    draining: AtomicBool,
     /// Requests that have not been answered.
-    open: AtomicUsize,
+    drain: Drain,
     received: Counter,
     dropped_requests: Counter,
     dropped_messages: Counter,
@@ -41,8 +40,7 @@ impl Router {
             pace,
             partitions: OnceLock::new(),
             clock_offset_ms,
-            draining: AtomicBool::new(false),
-            open: AtomicUsize::new(0),
+            drain: Drain::new(),
             received: counter!("cartwheel_messages_received_total"),
             dropped_requests: dropped("requests"),
             dropped_messages: dropped("messages"),
@@ -51,11 +49,9 @@ impl Router {
 
     /// Carries out a client's request.
     pub(crate) async fn request(&self, mut request: Request) -> Response {
-        // Counted before the look: a drain that finds none open has let none in since.
-        let _open = Open::new(&self.open);
-        if self.draining.load(Ordering::SeqCst) {
+        let Some(_open) = self.drain.enter() else {
             return Response::Refused(Refusal::NotReady);
-        }
+        };
         stamp(&mut request, self.now_us());
         // Without a view there is nobody to carry anything out.
         let Some(partitions) = self.partitions.get() else {
@@ -129,17 +125,17 @@ impl Router {
 
     /// From now on clients are refused; peers are not.
     pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.drain.begin();
     }
 
     /// Whether clients are refused.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        self.drain.has_begun()
     }
 
     /// How many requests have not been answered.
     pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
+        self.drain.open()
     }
 
     /// How many requests and messages wait for the shards.
@@ -177,21 +173,5 @@ impl Router {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let offset_us = i128::from(self.clock_offset_ms) * 1_000;
         u64::try_from(since.as_micros() as i128 + offset_us).unwrap_or(0)
-    }
-}
-
-/// One request that has not been answered; also where its caller goes away.
-struct Open<'a>(&'a AtomicUsize);
-
-impl<'a> Open<'a> {
-    fn new(open: &'a AtomicUsize) -> Self {
-        open.fetch_add(1, Ordering::SeqCst);
-        Self(open)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
