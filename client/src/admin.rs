@@ -147,7 +147,7 @@ impl Client {
         self.asked_at(address, within, stage).await
     }
 
-    /// Waits until the cluster is quiet: one layout everywhere, nothing staged, nobody draining or catching up, no
+    /// Waits until the cluster is quiet: one layout everywhere, nothing staged, nobody draining, catching up or reaping, no
     /// request under way, no step that is not on disk, no hint owed, no damaged record to mend, and no tree differs: since
     /// it last wrote, each shard has found every other owner's tree equal (where anti-entropy is on). `tell` is given what is waited for whenever that changes.
     ///
@@ -236,6 +236,9 @@ fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<St
         let own = members.rows.iter().find(|row| row.node == members.node);
         if own.is_some_and(|own| own.view.as_ref() != Some(&view.id)) {
             waits.push(format!("a shard of {name} does not go by {} yet", view.id));
+        }
+        if members.reaps {
+            waits.push(format!("{name} carries through its reap rounds"));
         }
         waits.extend(busy(name, &members.shards));
     }
@@ -384,7 +387,7 @@ mod tests {
     #[test]
     fn each_thing_that_is_not_quiet_is_named_and_begins_the_passes_again() {
         type Break = fn(&mut Look);
-        let cases: [(Break, &str); 10] = [
+        let cases: [(Break, &str); 11] = [
             (|look| look.says = Err("gone".into()), "n1 does not answer (gone)"),
             (|look| said(look).view = None, "n1 has no view"),
             (|look| said(look).shards[0].pending = 2, "n1 has 2 requests under way"),
@@ -397,6 +400,7 @@ mod tests {
                 |look| said(look).view.as_mut().expect("a view").next = Some(4),
                 "change to layout 4: 0 of 0 nodes have caught up",
             ),
+            (|look| said(look).reaps = true, "n1 carries through its reap rounds"),
             (|look| said(look).rows[0].view = None, "a shard of n1 does not go by v3 yet"),
         ];
         for (spoil, expected) in cases {

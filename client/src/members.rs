@@ -126,8 +126,8 @@ pub struct SizeChange {
     pub moves: u32,
     /// The nodes of either layout.
     pub loads: Vec<LoadChange>,
-    /// How many partitions would span too few zones.
-    pub zones_short: u32,
+    /// The partitions that would span too few zones, each with how many it would span.
+    pub zones_short: Vec<(u32, u8)>,
     /// How many partitions would keep no owner that is thought to live.
     pub orphaned: u32,
     /// How many partitions have too few owners that are thought to live for their owners to change.
@@ -143,8 +143,8 @@ pub struct LoadChange {
     pub before: u32,
     /// Slots after.
     pub after: u32,
-    /// How many it gets that it did not have: so many partitions are copied to it.
-    pub gets: u32,
+    /// The partitions that it gets and did not have, in order: they are copied to it.
+    pub gets: Vec<u32>,
 }
 
 /// A wish that waits, and what becomes of it.
@@ -211,6 +211,8 @@ pub struct Members {
     pub shards: Vec<ShardSeen>,
     /// Its trees, by ranges of partitions in order.
     pub trees: Vec<TreeRange>,
+    /// Whether it carries through a run of reap rounds.
+    pub reaps: bool,
 }
 
 /// What a node's exchanges of trees came to in a range of partitions, since it started.
@@ -413,18 +415,24 @@ impl Outlook {
             counts.iter().find(|(size, _)| *size == n).map_or(0, |(_, count)| *count as u32)
         };
         let sizes = plan.sizes.iter().map(|size| {
-            let gets = |node| size.moves.iter().filter(|moved| moved.to == Some(node)).count();
+            let gets = |node| {
+                let moves = size.moves.iter().filter(|moved| moved.to == Some(node));
+                let mut gets: Vec<u32> = moves.map(|moved| moved.partition.0).collect();
+                gets.sort_unstable();
+                gets
+            };
+            let short = size.zones_short.iter().map(|(p, zones)| (p.0, *zones as u8));
             let loads = size.loads.iter().map(|load| LoadChange {
                 node: load.node.0,
                 before: load.before,
                 after: load.after,
-                gets: gets(load.node) as u32,
+                gets: gets(load.node),
             });
             SizeChange {
                 n: size.n,
                 moves: size.moves.len() as u32,
                 loads: loads.collect(),
-                zones_short: size.zones_short.len() as u32,
+                zones_short: short.collect(),
                 orphaned: count(&outlook.orphaned, size.n),
                 thin: count(&outlook.thin, size.n),
             }

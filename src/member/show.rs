@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::{exit::Failure, output};
 
+/// So many ranges of partitions are listed in a line; `--json` has all.
+const RANGES: usize = 8;
+
 /// The name of a node, or its id if it is not known.
 pub(super) fn name(members: &Members, node: u64) -> String {
     let row = members.rows.iter().find(|row| row.node == node);
@@ -41,13 +44,18 @@ pub(super) fn show_plan(
         output::line(format!("n={n}: {moves} of {total} copies of partitions move{bytes}"));
         for load in &size.loads {
             let (node, before, after) = (name(members, load.node), load.before, load.after);
+            let (gets, which) = (load.gets.len(), ranges(&load.gets));
             output::line(format!(
-                "  {node:<10} {before:>5} to {after:>5}, {:>5} copied to it",
-                load.gets
+                "  {node:<10} {before:>5} to {after:>5}, {gets:>5} copied to it{which}"
             ));
         }
+        if !size.zones_short.is_empty() {
+            let short: Vec<u32> =
+                size.zones_short.iter().map(|(partition, _)| *partition).collect();
+            let (count, which) = (short.len(), ranges(&short));
+            output::line(format!("  {count} partitions span fewer zones than they could{which}"));
+        }
         let counted = [
-            (size.zones_short, "span fewer zones than they could"),
             (size.thin, "have too few living owners to change without --accept-loss"),
             (size.orphaned, "keep no owner that is alive: what only the others hold is lost"),
         ];
@@ -56,6 +64,19 @@ pub(super) fn show_plan(
         }
     }
     Ok(())
+}
+
+/// Partitions in ranges, after a colon: `: 0 to 3, 17, 20 to 21`, or nothing if there are none.
+fn ranges(partitions: &[u32]) -> String {
+    let ranges: Vec<&[u32]> = partitions.chunk_by(|a, b| a + 1 == *b).collect();
+    let text = |range: &&[u32]| match **range {
+        [first, .., last] => format!("{first} to {last}"),
+        [only] => only.to_string(),
+        [] => String::new(),
+    };
+    let shown: Vec<String> = ranges.iter().take(RANGES).map(text).collect();
+    let more = if ranges.len() > RANGES { ", … (--json lists all)" } else { "" };
+    if shown.is_empty() { String::new() } else { format!(": {}{more}", shown.join(", ")) }
 }
 
 /// How much moves, going by what the stores that are known take on disk for each copy of a partition. Buckets of
@@ -74,8 +95,10 @@ fn plan_json(members: &Members, outlook: &Outlook, stores: &BTreeMap<u64, u64>) 
             json!({ "node": NodeId(load.node).to_string(), "name": name(members, load.node),
                 "before": load.before, "after": load.after, "gets": load.gets })
         });
-        json!({ "n": size.n, "moves": size.moves, "bytes_at_most": moved_bytes(size, stores), "zones_short": size.zones_short,
-            "thin": size.thin, "orphaned": size.orphaned, "nodes": loads.collect::<Vec<_>>() })
+        let short = size.zones_short.iter();
+        let short = short.map(|(partition, zones)| json!({ "partition": partition, "zones": zones }));
+        json!({ "n": size.n, "moves": size.moves, "bytes_at_most": moved_bytes(size, stores),
+            "zones_short": short.collect::<Vec<_>>(), "thin": size.thin, "orphaned": size.orphaned, "nodes": loads.collect::<Vec<_>>() })
     });
     let (sizes, wishes): (Vec<_>, Vec<_>) =
         (sizes.collect(), outlook.wishes.iter().map(wish_json).collect());
@@ -134,7 +157,16 @@ mod tests {
 
     use cartwheel_client::members::{LoadChange, SizeChange};
 
-    use super::moved_bytes;
+    use super::{moved_bytes, ranges};
+
+    #[test]
+    fn partitions_are_listed_in_ranges_and_not_without_end() {
+        assert_eq!(ranges(&[]), "");
+        assert_eq!(ranges(&[0, 1, 2, 7, 9, 10]), ": 0 to 2, 7, 9 to 10");
+        let scattered: Vec<u32> = (0..9).map(|at| at * 2).collect();
+        assert_eq!(ranges(&scattered[..8]), ": 0, 2, 4, 6, 8, 10, 12, 14");
+        assert_eq!(ranges(&scattered), ": 0, 2, 4, 6, 8, 10, 12, 14, … (--json lists all)");
+    }
 
     #[test]
     fn what_moves_is_weighed_by_the_stores_of_those_that_answer_and_own_something() {

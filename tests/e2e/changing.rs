@@ -145,6 +145,22 @@ fn files_that_are_damaged_lose_nothing() {
 }
 
 #[test]
+fn reap_rounds_among_other_faults_lose_nothing() {
+    let store = tempfile::tempdir().expect("a folder");
+    let nodes = ["n3", "n1", "n4", "n2", "n5"];
+    let reap = json!({ "kind": "reap", "nodes": nodes, "older_than_s": 2 });
+    let kill = json!({ "kind": "kill", "node": "n2" });
+    let faults = [(1_000, 700, kill), (4_500, 6_500, reap)];
+    let schedule = schedule_of(12, store.path(), &faults, &[]);
+    let arguments = ["--time-limit", "12", "--nodes", "5", "--schedule", &schedule];
+    let (code, results, said) = campaign(store.path(), &arguments);
+    assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
+    let faults = &results["faults"];
+    assert_eq!((&faults["reap"], &faults["kill"]), (&json!(1), &json!(1)), "{said}");
+    assert!(faults["reap-rounds-completed"].as_u64() > Some(0), "{said}");
+}
+
+#[test]
 fn a_schedule_that_loses_more_than_is_promised_is_refused() {
     let store = tempfile::tempdir().expect("a folder");
     let wipe = |node| json!({ "kind": "wipe", "node": node, "way": "join" });

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use cartwheel_harness::fault::{NodeNumber, ZoneNumber};
 use serde_json::json;
 
 use crate::{
@@ -67,6 +68,73 @@ fn members_are_listed_planned_for_weighed_and_let_go() {
         ];
         check(&node, rows);
         assert_eq!(json(&node, &["ring"])["layout"], ring["layout"], "nothing was changed");
+        cluster.ground.stop().await;
+    });
+}
+
+/// Starts a node that knows the cluster and is no member, and waits until the cluster knows it.
+async fn newcomer(cluster: &Cluster, number: usize) {
+    let (place, zone) = (NodeNumber(number - 1), ZoneNumber(0));
+    cluster.ground.start_fresh(place, zone, false).await.expect("it starts");
+    let (node, name) = (cluster.ground.addresses()[0].to_string(), format!("n{number}"));
+    let began = Instant::now();
+    loop {
+        let list = json(&node, &["member", "list"]);
+        let nodes = list["nodes"].as_array().expect("nodes");
+        if nodes.iter().any(|row| row["name"] == name.as_str()) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{name} is not known: {list}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// How many former members the layout lists as draining.
+fn draining(node: &str) -> usize {
+    let list = json(node, &["member", "list"]);
+    list["view"]["draining"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn newcomers_join_and_replace_and_the_dead_are_removed_and_forgotten() {
+    run(async {
+        let cluster = Cluster::start(4).await;
+        let node = cluster.ground.addresses()[0].to_string();
+        done(&node, &["cart", "add", "ann", "milk"]);
+        newcomer(&cluster, 5).await;
+        let plan = json(&node, &["member", "join", "n5", "--plan"]);
+        let nodes = plan["sizes"][0]["nodes"].as_array().expect("nodes").iter();
+        let gets = nodes.map(|row| row["gets"].as_array().map_or(0, Vec::len)).sum::<usize>();
+        assert_eq!(plan["sizes"][0]["moves"], gets, "the plan names what moves: {plan}");
+        done(&node, &["member", "join", "n5"]);
+        assert!(seen(&node, "n5", "slots").as_u64() > Some(0));
+
+        newcomer(&cluster, 6).await;
+        cluster.kill(1).await;
+        let seats = seen(&node, "n2", "slots");
+        done(&node, &["member", "replace", "n2", "n6"]);
+        assert_eq!(seen(&node, "n6", "slots"), seats, "it has n2's seat");
+        assert_eq!(draining(&node), 1, "n2 may hold the only copy of something");
+        done(&node, &["member", "forget", "n2"]);
+        assert_eq!(draining(&node), 0);
+
+        cluster.kill(2).await;
+        done(&node, &["member", "remove", "n3"]);
+        done(&node, &["member", "forget", "n3"]);
+        done(&node, &["member", "zone", "n4", "z2"]);
+        assert_eq!(seen(&node, "n4", "zone"), "z2");
+        let said = done(&node, &["status"]);
+        assert!(said.contains("2 zones"), "status says how many zones hold a partition:\n{said}");
+        assert_eq!(json(&node, &["quiet", "--timeout", "60000"])["quiet"], true);
+        assert_eq!(json(&node, &["cart", "show", "ann"])["items"][0]["sku"], "milk");
+
+        let rows: &[Row<'_>] = &[
+            (&["member", "join", "n9"], 254, "there is no node n9"),
+            (&["member", "replace", "n1", "n9"], 254, "there is no node n9"),
+            (&["member", "replace", "n1", "n4"], 254, "n4 is a member already"),
+            (&["member", "forget", "n1"], 1, "n1"),
+        ];
+        check(&node, rows);
         cluster.ground.stop().await;
     });
 }

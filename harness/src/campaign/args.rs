@@ -46,8 +46,8 @@ pub struct CampaignArgs {
     pub workload: Workload,
     /// Which faults happen, between commas: kill, pause, partition, membership (nodes join, leave, are removed
     /// and replaced, get other weights), wipe (disks are erased), corrupt (files are damaged), disk-full (needs root),
-    /// rolling-restart, and with --zones 2 or more zone (a whole zone is cut off or killed) and zone-destroy (its
-    /// disks are erased); or none
+    /// rolling-restart, reap (nodes free what was cancelled), and with --zones 2 or more zone (a whole zone is cut off or
+    /// killed) and zone-destroy (its disks are erased); or none
     #[arg(long, default_value = "kill,pause,partition", value_name = "FAULTS",
         value_parser = parse_nemesis)]
     pub nemesis: Nemesis,

@@ -349,7 +349,7 @@ fn nemesis_value(fault: &Fault) -> Value {
             Value::Vector(vec![node.to_string().into(), weight.to_string().into()])
         }
         Fault::Replace { old, new } => texts(&[*old, *new]),
-        Fault::RollingRestart { nodes } => texts(nodes),
+        Fault::RollingRestart { nodes } | Fault::Reap { nodes, .. } => texts(nodes),
         Fault::ZoneKill { zone, nodes } | Fault::ZoneDestroy { zone, nodes } => {
             Value::Vector(vec![zone.to_string().into(), texts(nodes)])
         }

@@ -41,6 +41,8 @@ pub enum FaultKind {
     DiskFull,
     /// See [`Fault::Corrupt`].
     Corrupt,
+    /// See [`Fault::Reap`].
+    Reap,
 }
 
 /// One thing done to the cluster for a while, and undone afterwards, unless it lasts.
@@ -150,6 +152,14 @@ pub enum Fault {
         /// What is done to it.
         damage: Damage,
     },
+    /// One node after the other carries through its reap rounds, as `cartwheel reap` has them do. No node that has not
+    /// begun by the end does; a run that has begun goes on.
+    Reap {
+        /// The nodes, in this order.
+        nodes: Vec<NodeNumber>,
+        /// How old cancelled additions must be to go, in seconds.
+        older_than_s: u32,
+    },
 }
 
 /// How a node with an empty disk becomes a member.
@@ -166,7 +176,7 @@ pub enum WayBack {
 
 impl FaultKind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Kill,
         Self::Pause,
         Self::Partition,
@@ -177,6 +187,7 @@ impl FaultKind {
         Self::ZoneDestroy,
         Self::DiskFull,
         Self::Corrupt,
+        Self::Reap,
     ];
 
     /// Those that leave everybody a member and every disk as it is, and need no zones.
@@ -195,6 +206,7 @@ impl FaultKind {
             Self::ZoneDestroy => "zone-destroy",
             Self::DiskFull => "disk-full",
             Self::Corrupt => "corrupt",
+            Self::Reap => "reap",
         }
     }
 
@@ -222,6 +234,7 @@ impl Fault {
             Self::ZoneDestroy { .. } => FaultKind::ZoneDestroy,
             Self::DiskFull { .. } => FaultKind::DiskFull,
             Self::Corrupt { .. } => FaultKind::Corrupt,
+            Self::Reap { .. } => FaultKind::Reap,
         }
     }
 
@@ -241,7 +254,8 @@ impl Fault {
             | Self::Weight { .. }
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
-            | Self::DiskFull { .. } => &[],
+            | Self::DiskFull { .. }
+            | Self::Reap { .. } => &[],
         }
     }
 
@@ -259,7 +273,8 @@ impl Fault {
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
             | Self::ZoneKill { .. }
-            | Self::DiskFull { .. } => true,
+            | Self::DiskFull { .. }
+            | Self::Reap { .. } => true,
             Self::Join { .. }
             | Self::Leave { .. }
             | Self::Remove { .. }
@@ -289,7 +304,8 @@ impl Fault {
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
             | Self::ZoneKill { .. }
-            | Self::DiskFull { .. } => 0,
+            | Self::DiskFull { .. }
+            | Self::Reap { .. } => 0,
         }
     }
 
@@ -309,7 +325,8 @@ impl Fault {
             | Self::ZoneKill { .. }
             | Self::ZoneDestroy { .. }
             | Self::DiskFull { .. }
-            | Self::Corrupt { .. } => None,
+            | Self::Corrupt { .. }
+            | Self::Reap { .. } => None,
         }
     }
 
@@ -330,7 +347,8 @@ impl Fault {
             | Self::ZoneKill { .. }
             | Self::ZoneDestroy { .. }
             | Self::DiskFull { .. }
-            | Self::Corrupt { .. } => None,
+            | Self::Corrupt { .. }
+            | Self::Reap { .. } => None,
         }
     }
 
@@ -352,7 +370,8 @@ impl Fault {
             Self::Join { .. } => Vec::new(),
             Self::RollingRestart { nodes }
             | Self::ZoneKill { nodes, .. }
-            | Self::ZoneDestroy { nodes, .. } => nodes.clone(),
+            | Self::ZoneDestroy { nodes, .. }
+            | Self::Reap { nodes, .. } => nodes.clone(),
         }
     }
 
@@ -374,7 +393,8 @@ impl Fault {
             | Self::ZoneKill { .. }
             | Self::ZoneDestroy { .. }
             | Self::DiskFull { .. }
-            | Self::Corrupt { .. } => None,
+            | Self::Corrupt { .. }
+            | Self::Reap { .. } => None,
         }
     }
 
@@ -396,6 +416,7 @@ impl Fault {
             Self::ZoneDestroy { .. } => ("zone-destroy", "after-zone-destroy"),
             Self::DiskFull { .. } => ("fill-disk", "free-disk"),
             Self::Corrupt { .. } => ("corrupt", "start-corrupted"),
+            Self::Reap { .. } => ("reap", "after-reap"),
         }
     }
 }
@@ -462,6 +483,10 @@ impl fmt::Display for Fault {
             }
             Self::DiskFull { node } => write!(f, "disk-full {node}"),
             Self::Corrupt { node, damage } => write!(f, "corrupt {node} {damage}"),
+            Self::Reap { nodes, older_than_s } => {
+                write!(f, "reap older than {older_than_s} s")?;
+                list(f, nodes)
+            }
         }
     }
 }

@@ -27,6 +27,11 @@ fn faults_are_written_with_the_nodes_names() {
     let damage = r#"{"how":"flip","at_ppm":[5,900000],"bit":3}"#;
     assert_eq!(text, format!(r#"{{"kind":"corrupt","node":"n1","damage":{damage}}}"#));
     assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), corrupt);
+    let reap = Fault::Reap { nodes: vec![NodeNumber(1), NodeNumber(0)], older_than_s: 20 };
+    assert_eq!(reap.to_string(), "reap older than 20 s n2 n1");
+    let text = serde_json::to_string(&reap).expect("json");
+    assert_eq!(text, r#"{"kind":"reap","nodes":["n2","n1"],"older_than_s":20}"#);
+    assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), reap);
 }
 
 #[test]

@@ -25,6 +25,9 @@ const AFTER_QUIET_MS: u64 = 200;
 const MOST_GROWTH: usize = 2;
 /// How many bits of a damaged disk are flipped at most.
 const MOST_FLIPS: u64 = 32;
+/// How old cancelled additions must be to be reaped, in seconds: a client that holds on to an addition for so long is
+/// refused it (rule T1), and clients give up much sooner.
+const REAP_OLDER_THAN_S: u32 = 10;
 /// The greatest weight that a member gets.
 const MOST_WEIGHT: u64 = 3;
 
@@ -124,6 +127,7 @@ impl<'a> Planner<'a> {
             FaultKind::ZoneDestroy => self.maybe_zone_destroy(at_ms)?,
             FaultKind::DiskFull => at(at_ms, self.maybe_disk_full(at_ms)?)?,
             FaultKind::Corrupt => self.maybe_corrupt(at_ms)?,
+            FaultKind::Reap => at(at_ms, self.maybe_reap(at_ms)?)?,
         };
         // Mostly short, sometimes long enough for fallbacks to take over for good.
         let (shortest, longest) = match kind {
@@ -135,6 +139,7 @@ impl<'a> Planner<'a> {
             // Nodes look at their disks once a second.
             FaultKind::DiskFull => (2_000, 8_000),
             FaultKind::Corrupt => (300, 4_000),
+            FaultKind::Reap => (4_000, 10_000),
         };
         let left = self.pace.time_limit_ms.saturating_sub(at_ms + 1);
         let for_ms = self.rng.between(shortest, longest).min(left);
@@ -365,6 +370,19 @@ impl<'a> Planner<'a> {
         let mut nodes = self.members.all();
         self.rng.shuffle(&mut nodes);
         Some(Fault::RollingRestart { nodes })
+    }
+
+    /// All members, unless they do already: runs at two nodes end each other's rounds.
+    fn maybe_reap(&mut self, at_ms: u64) -> Option<Fault> {
+        let reaps = |planned: &Planned| {
+            matches!(planned.fault, Fault::Reap { .. }) && is_active(planned, at_ms)
+        };
+        if self.faults.iter().any(reaps) {
+            return None;
+        }
+        let mut nodes = self.members.all();
+        self.rng.shuffle(&mut nodes);
+        Some(Fault::Reap { nodes, older_than_s: REAP_OLDER_THAN_S })
     }
 
     /// A zone beside which there is another, none of whose nodes is down.

@@ -179,9 +179,10 @@ impl Control {
                 self.step(MemberInput::Seed(node));
             }
             Delivery::Members { reply } => {
-                let Parts { me, name, membership, shards, .. } = &self.parts;
+                let Parts { me, name, membership, shards, reaping, .. } = &self.parts;
+                let members = seen::members(*me, name, membership, shards, reaping.is_running());
                 // Whoever asked may have gone.
-                let _ = reply.send(seen::members(*me, name, membership, shards));
+                let _ = reply.send(members);
             }
             Delivery::Stage { wishes, only_plan, reply } => {
                 // Whoever asked may have gone; what it staged stays.
@@ -345,6 +346,9 @@ impl Control {
             let wish = wish.to_core(*accept_loss).map_err(StageError::Invalid)?;
             new.push(Staged { id: *id, base, wish });
         }
+        if let Some(why) = new.iter().find_map(|staged| seats_a_member(view, staged)) {
+            return Err(StageError::Invalid(why));
+        }
         let known: Vec<Staged> = membership.staged().cloned().collect();
         let fresh = new.iter().filter(|new| known.iter().all(|known| known.id != new.id));
         let all: Vec<Staged> = known.iter().chain(fresh).cloned().collect();
@@ -382,6 +386,19 @@ impl Control {
         }
         Ok(shown)
     }
+}
+
+/// Why a wish to replace a member is none: both nodes are members. To the layout it is nothing to do, since it never can be
+/// done; whoever wishes for it is to know.
+fn seats_a_member(view: &View, staged: &Staged) -> Option<String> {
+    let Wish::Change { command: Command::Replace { old, new }, .. } = &staged.wish else {
+        return None;
+    };
+    let layout = view.layout();
+    let both = layout.member(*old).is_some() && layout.member(new.id).is_some();
+    both.then(|| {
+        format!("{} is a member already: a member is replaced by a node that is none", new.name)
+    })
 }
 
 /// A wish; where a dead owner blocks it, the same with the loss accepted. So its plan shows what it would do.

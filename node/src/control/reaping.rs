@@ -77,6 +77,11 @@ impl Reaping {
         self.next
     }
 
+    /// Whether a run is under way.
+    pub(super) fn is_running(&self) -> bool {
+        self.run.is_some()
+    }
+
     /// An operator wants a run.
     pub(super) fn begin(&mut self, up_to: Option<AddId>) -> Result<Order, ReapError> {
         if self.run.is_some() { Err(ReapError::UnderWay) } else { Ok(self.start(up_to, false)) }

@@ -48,6 +48,7 @@ pub(super) fn members(
     name: &str,
     membership: &Membership,
     shards: &[Arc<ShardStatus>],
+    reaps: bool,
 ) -> Members {
     let Seen { view, standing, suspected } = Seen::new(me, membership);
     let rows = membership.rows().map(|row| row_seen(row, view.as_deref(), &suspected));
@@ -62,6 +63,7 @@ pub(super) fn members(
         shards: shards.iter().map(|shard| shard_seen(shard)).collect(),
         trees: view.as_deref().map(|view| trees_seen(me, view, shards)).unwrap_or_default(),
         view: view.as_deref().map(view_seen),
+        reaps,
     }
 }
 

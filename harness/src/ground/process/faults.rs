@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use cartwheel_client::members::Wish;
 use cartwheel_client::service::Seat;
 
-use super::{Duty, Origin, Place, Prepared, ProcessGround, Rolling, proxy, settle_links};
+use super::{Duty, Job, Origin, Place, Prepared, ProcessGround, Turns, proxy, settle_links};
 use crate::fault::{Fault, NodeNumber, WayBack, ZoneNumber};
 use crate::schedule::FEWEST_MEMBERS;
 
@@ -73,7 +74,12 @@ impl ProcessGround {
                 Ok(true)
             }
             Fault::RollingRestart { nodes } => {
-                self.rolling().insert(id, Rolling::new(nodes));
+                self.turns().insert(id, Turns::new(Job::Restart, nodes));
+                Ok(true)
+            }
+            Fault::Reap { nodes, older_than_s } => {
+                let older_than = Duration::from_secs((*older_than_s).into());
+                self.turns().insert(id, Turns::new(Job::Reap { older_than }, nodes));
                 Ok(true)
             }
             Fault::DiskFull { node } => self.settle_disk(*node).await,
@@ -86,7 +92,7 @@ impl ProcessGround {
 
     /// Ends a fault, if it was begun.
     pub(super) async fn end_fault(&self, id: usize) -> anyhow::Result<()> {
-        self.rolling().remove(&id);
+        self.turns().remove(&id);
         let Some(fault) = self.active().remove(&id) else { return Ok(()) };
         match &fault {
             Fault::Kill { .. }
@@ -111,7 +117,8 @@ impl ProcessGround {
             | Fault::Weight { .. }
             | Fault::Wipe { .. }
             | Fault::RollingRestart { .. }
-            | Fault::ZoneDestroy { .. } => Ok(()),
+            | Fault::ZoneDestroy { .. }
+            | Fault::Reap { .. } => Ok(()),
         }
     }
 
@@ -146,7 +153,8 @@ impl ProcessGround {
             Fault::Partition { .. }
             | Fault::ZoneCut { .. }
             | Fault::Join { .. }
-            | Fault::RollingRestart { .. } => true,
+            | Fault::RollingRestart { .. }
+            | Fault::Reap { .. } => true,
         }
     }
 
@@ -279,8 +287,11 @@ impl ProcessGround {
         Ok(())
     }
 
-    /// Starts a node at a place where nobody has been.
-    async fn start_fresh(
+    /// Starts a node at a place where nobody has been. It knows some members, and stages its own join with `joins`.
+    ///
+    /// # Errors
+    /// Its store cannot be formatted, or it cannot be started.
+    pub async fn start_fresh(
         &self,
         number: NodeNumber,
         zone: ZoneNumber,

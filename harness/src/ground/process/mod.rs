@@ -1,7 +1,7 @@
 //! Real processes on this machine: `serve` once a node, every link between them through a proxy.
 //!
 //! Nodes come and go: each stands at a [`Place`], and the [`Roster`] knows who is where. What takes its time (a
-//! change of the members, a rolling restart) is begun by a fault and looked after by [`Ground::tend`].
+//! change of the members, a rolling restart, reaping) is begun by a fault and looked after by [`Ground::tend`].
 
 mod changes;
 mod cluster;
@@ -11,13 +11,14 @@ mod disks;
 mod faults;
 mod node;
 mod place;
-mod rolling;
 mod roster;
 mod tend;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,8 @@ pub use connection::Connection;
 pub use disks::{Disk, RESERVE_MIB, make_private};
 pub use node::NodeProcess;
 pub use place::{Duty, Place};
-pub use rolling::Rolling;
 pub use roster::Roster;
+pub use turns::{Job, Turns};
 
 use super::{Answer, Call, CallError, Ground};
 use crate::fault::{Connections, Fault, NodeNumber};
@@ -65,7 +66,9 @@ pub struct ProcessGround {
     addresses: Vec<SocketAddr>,
     active: Mutex<BTreeMap<usize, Fault>>,
     changes: Mutex<Changes>,
-    rolling: Mutex<BTreeMap<usize, Rolling>>,
+    turns: Mutex<BTreeMap<usize, Turns>>,
+    /// How many rounds the runs of reap rounds that were followed came to.
+    reap_rounds: AtomicU64,
     mishaps: Mutex<Vec<String>>,
 }
 
@@ -118,7 +121,8 @@ impl ProcessGround {
             addresses,
             active: Mutex::default(),
             changes: Mutex::default(),
-            rolling: Mutex::default(),
+            turns: Mutex::default(),
+            reap_rounds: AtomicU64::default(),
             mishaps: Mutex::default(),
         };
         ground.ready().await?;
@@ -165,8 +169,8 @@ impl ProcessGround {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rolling(&self) -> MutexGuard<'_, BTreeMap<usize, Rolling>> {
-        self.rolling.lock().unwrap_or_else(PoisonError::into_inner)
+    fn turns(&self) -> MutexGuard<'_, BTreeMap<usize, Turns>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, mishap: String) {
@@ -253,7 +257,7 @@ impl Ground for ProcessGround {
     }
 
     async fn tend(&self) -> anyhow::Result<()> {
-        self.tend_rolling().await?;
+        self.tend_turns().await?;
         self.tend_damaged().await?;
         self.tend_members().await
     }
@@ -263,7 +267,10 @@ impl Ground for ProcessGround {
     }
 
     fn completed(&self) -> BTreeMap<&'static str, u64> {
-        self.changes().completed()
+        let mut completed = self.changes().completed();
+        let rounds = self.reap_rounds.load(Ordering::Relaxed);
+        completed.extend((rounds > 0).then_some(("reap-rounds-completed", rounds)));
+        completed
     }
 
     async fn heal(&self) -> anyhow::Result<()> {

@@ -1,13 +1,15 @@
-//! What goes on after a fault has begun: changes of the members and rolling restarts.
+//! What goes on after a fault has begun: changes of the members, rolling restarts, runs of reap rounds.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::bail;
 use cartwheel_client::members::{Members, NewWish};
+use cartwheel_client::reaping::made_before;
 use futures::future::join_all;
 
 use super::changes::{Taker, Truth};
-use super::rolling::Next;
+use super::turns::{Job, Next};
 use super::{Duty, Place, ProcessGround, STOP_WITHIN};
 use crate::fault::{Fault, NodeNumber};
 
@@ -19,33 +21,67 @@ const SAY_WITHIN: Duration = Duration::from_millis(500);
 const STAGE_WITHIN: Duration = Duration::from_secs(1);
 
 impl ProcessGround {
-    /// Restarts the next node of each rolling restart, when the one before serves.
-    pub(super) async fn tend_rolling(&self) -> anyhow::Result<()> {
+    /// Gives the next node of each rolling restart and of each run of reap rounds its turn, when the one before is done.
+    pub(super) async fn tend_turns(&self) -> anyhow::Result<()> {
         let now = Instant::now();
-        let next: Vec<_> =
-            self.rolling().iter_mut().map(|(id, rolling)| (*id, rolling.next(now))).collect();
-        for (id, next) in next {
+        let next: Vec<_> = self
+            .turns()
+            .iter_mut()
+            .map(|(id, turns)| (*id, turns.job(), turns.next(now)))
+            .collect();
+        for (id, job, next) in next {
             match next {
                 Next::Nothing => {}
                 Next::Ask(node) => {
-                    let address = self.places.lock().await.get(&node).map(|place| place.address);
-                    let Some(address) = address else { continue };
-                    if self.answers(node, address).await.is_ok()
-                        && let Some(rolling) = self.rolling().get_mut(&id)
+                    if self.is_done(node, job).await
+                        && let Some(turns) = self.turns().get_mut(&id)
                     {
-                        rolling.serves(node);
+                        turns.done(node);
                     }
                 }
-                Next::Restart(node) => {
-                    if self.restart(node).await?
-                        && let Some(rolling) = self.rolling().get_mut(&id)
-                    {
-                        rolling.restarted(node, Instant::now());
+                Next::Begin(node) => {
+                    let begun = match job {
+                        Job::Restart => self.restart(node).await?,
+                        Job::Reap { older_than } => self.reap(node, older_than).await,
+                    };
+                    if let Some(turns) = self.turns().get_mut(&id).filter(|_| begun) {
+                        turns.begun(node, Instant::now());
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether a node whose turn it was is done with it.
+    async fn is_done(&self, node: NodeNumber, job: Job) -> bool {
+        let address = self.places.lock().await.get(&node).map(|place| place.address);
+        let Some(address) = address else { return true };
+        match job {
+            Job::Restart => self.answers(node, address).await.is_ok(),
+            Job::Reap { .. } => {
+                let Ok(client) = self.connection.client().await else { return false };
+                let seen = client.reaping_at(&address.to_string(), SAY_WITHIN).await;
+                let is_over = seen.as_ref().is_ok_and(|seen| seen.permille.is_none());
+                if let Ok(seen) = seen.as_ref()
+                    && is_over
+                {
+                    self.reap_rounds.fetch_add(seen.rounds, Ordering::Relaxed);
+                }
+                is_over
+            }
+        }
+    }
+
+    /// Has a node begin a run of reap rounds. Nothing is asked of one that is down or paused.
+    async fn reap(&self, node: NodeNumber, older_than: Duration) -> bool {
+        let running = self.running().await;
+        let Some((_, address)) = running.iter().find(|(taker, _)| taker.place == node) else {
+            return false;
+        };
+        let Ok(client) = self.connection.client().await else { return false };
+        let up_to = made_before(SystemTime::now(), older_than);
+        matches!(client.reap_at(address, Some(up_to), SAY_WITHIN).await, Ok(Ok(())))
     }
 
     /// Ends a node in order and starts it again. Nothing is done to one that is down or paused.
