@@ -73,14 +73,10 @@ impl ProcessGround {
                 }
                 Ok(true)
             }
-            Fault::RollingRestart { nodes } => {
-                self.turns().insert(id, Turns::new(Job::Restart, nodes));
-                Ok(true)
-            }
+            Fault::RollingRestart { nodes } => Ok(self.begin_turns(id, Job::Restart, nodes)),
             Fault::Reap { nodes, older_than_s } => {
                 let older_than = Duration::from_secs((*older_than_s).into());
-                self.turns().insert(id, Turns::new(Job::Reap { older_than }, nodes));
-                Ok(true)
+                Ok(self.begin_turns(id, Job::Reap { older_than }, nodes))
             }
             Fault::DiskFull { node } => self.settle_disk(*node).await,
             Fault::Corrupt { node, damage } => {
@@ -88,6 +84,11 @@ impl ProcessGround {
                 self.damage(*node, damage).await
             }
         }
+    }
+
+    fn begin_turns(&self, id: usize, job: Job, nodes: &[NodeNumber]) -> bool {
+        self.turns().insert(id, Turns::new(job, nodes));
+        true
     }
 
     /// Ends a fault, if it was begun.
