@@ -32,7 +32,7 @@ pub struct SizePlan {
     pub moves: Vec<Move>,
     /// The nodes of either layout, by id.
     pub loads: Vec<NodeLoad>,
-    /// Partitions whose owners afterwards span fewer zones than both `n` and the members' zones, with
+    /// Partitions whose owners afterwards span fewer zones than `n`, and than the members lie in before or after, with
     /// how many they span.
     pub zones_short: Vec<(Partition, usize)>,
 }
@@ -91,7 +91,7 @@ impl SizePlan {
     fn new(n: u8, before: &Layout, after: &Layout) -> Self {
         let mut moves = Vec::new();
         let mut zones_short = Vec::new();
-        let zones = after.zones().len().min(usize::from(n));
+        let zones = before.zones().len().max(after.zones().len()).min(usize::from(n));
         let owners = |layout: &Layout, partition| -> Vec<NodeId> {
             layout.owners(partition).take(usize::from(n)).collect()
         };

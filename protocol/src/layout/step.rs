@@ -46,24 +46,33 @@ impl Layout {
         draft.finish(self, accept_loss)
     }
 
-    /// Refuses to span fewer zones than `zones_before` or than a bucket with spread `zone` needs.
-    pub(crate) fn check_zones(&self, zones_before: usize) -> Result<(), LayoutError> {
+    /// Refuses to span fewer zones than the members of `before` lie in, or than a bucket with spread `zone` needs. Where that
+    /// bucket was short of zones before and is no shorter now nothing is refused: else an accepted loss would hold up every
+    /// later command, those that mend it included.
+    pub(crate) fn check_zones(&self, before: &Self) -> Result<(), LayoutError> {
         for n in self.sizes() {
             let spans = || self.partitions.iter().map(|partition| self.zones_spanned(partition, n));
             let zones = spans().min().unwrap_or(0);
-            let needed = usize::from(n).min(zones_before);
+            let needed = usize::from(n).min(before.zones().len());
             if zones < needed {
                 let partitions = spans().filter(|&zones| zones < needed).count();
                 return Err(LayoutError::ZonesLost { n, partitions, zones, needed });
             }
             for bucket in self.buckets.iter().filter(|b| b.n == n && b.spread == Spread::Zone) {
                 let w = bucket.w.max(bucket.strict_w);
-                if zones < usize::from(w) {
+                if zones < usize::from(w) && !before.is_as_short(bucket, zones) {
                     return Err(LayoutError::ZoneQuorum { bucket: bucket.name.clone(), w, zones });
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether this bucket needs no more zones than it did in this layout, and its owners spanned `zones` here at most.
+    fn is_as_short(&self, bucket: &Bucket, zones: usize) -> bool {
+        let had = |was: &Bucket| was.w.max(was.strict_w) >= bucket.w.max(bucket.strict_w);
+        let spans = self.partitions.iter().map(|partition| self.zones_spanned(partition, bucket.n));
+        self.bucket(&bucket.name).is_some_and(had) && spans.min().is_some_and(|had| had <= zones)
     }
 }
 
@@ -197,7 +206,7 @@ impl Draft {
         let members = [members, draining];
         let layout = Layout::assemble(number, partitions, members, buckets, width, owners);
         if !accept_loss {
-            layout.check_zones(before.zones().len())?;
+            layout.check_zones(before)?;
         }
         Ok(layout)
     }

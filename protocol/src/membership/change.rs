@@ -61,7 +61,7 @@ pub(crate) fn with_last(
 ) -> Result<Layout, LayoutError> {
     let next = present.step(commands, true)?;
     if !accept_loss {
-        next.check_zones(before.zones().len())?;
+        next.check_zones(before)?;
     }
     Ok(next)
 }

@@ -250,6 +250,10 @@ fn losing_zones_is_refused_unless_accepted() {
     );
     let accepted = layout.step(&commands, true).expect("a layout");
     assert_eq!(accepted.zones().len(), 1);
+    let plan = Plan::new(&layout, &accepted);
+    let size = plan.sizes.iter().find(|size| size.n == 3).expect("a size in use");
+    assert_eq!(size.zones_short.len(), 64, "the plan names every partition");
+    assert!(size.zones_short.iter().all(|(_, zones)| *zones == 1));
     assert!(layout.step(&commands[..1], false).is_ok());
 }
 
@@ -268,6 +272,26 @@ fn a_bucket_that_writes_to_more_zones_than_there_are_is_refused_unless_accepted(
     assert!(five().step(&[Command::BucketCreate(bucket)], false).is_ok());
     let raise = Command::BucketSet { name: name("size-3"), r: 2, w: 3 };
     assert!(five().step(&[raise], false).is_ok(), "spread over nodes needs no zones");
+}
+
+#[test]
+fn an_accepted_loss_of_zones_holds_up_no_later_command() {
+    let mut bucket = Bucket::new(name("safe"), Kind::Register, 3);
+    bucket.spread = Spread::Zone;
+    let created =
+        five().step(&[Command::BucketCreate(bucket)], false).expect("two zones are enough");
+    let leaves = [Command::Leave(NodeId(2)), Command::Leave(NodeId(4))];
+    let short = created.step(&leaves, true).expect("the loss is accepted");
+    for command in [
+        Command::Forget(NodeId(2)),
+        Command::Weight(NodeId(1), 2),
+        Command::Address(NodeId(1), "127.0.0.1:9".into()),
+        Command::Join(plain(6)),
+    ] {
+        assert!(short.step(std::slice::from_ref(&command), false).is_ok(), "{command}");
+    }
+    let raise = Command::BucketSet { name: name("safe"), r: 2, w: 3 };
+    assert!(short.step(&[raise], false).is_err(), "it would be shorter than before");
 }
 
 #[test]
