@@ -71,6 +71,15 @@ pub struct Config {
     pub rest: Duration,
 }
 
+impl Config {
+    /// How long to rest after a round of so many steps and bytes that took so long.
+    fn rest_after(&self, steps: usize, bytes: usize, took: Duration) -> Duration {
+        // Where a round was full there is enough for the next one already.
+        let rests = steps > 1 && bytes < self.round_bytes;
+        if rests { (2 * took).min(self.rest) } else { Duration::ZERO }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self { queue: 4096, round_bytes: 8 * 1024 * 1024, rest: Duration::from_millis(4) }
@@ -228,10 +237,10 @@ fn run(
             bytes += next.bytes();
             commits.push(next);
         }
-        let alone = commits.len() == 1;
+        let steps = commits.len();
         commit_round(engine, watermarks, commits)?;
         let ended = Instant::now();
-        rested = if alone { ended } else { ended + (2 * (ended - began)).min(config.rest) };
+        rested = ended + config.rest_after(steps, bytes, ended - began);
     }
     Ok(())
 }
@@ -241,4 +250,20 @@ fn step_key(shard: ShardId) -> Bytes {
     key.put_u8(STEP_PREFIX);
     key.put_u16(shard.0);
     key.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_alone_and_who_fills_a_round_never_waits_and_nobody_for_long() {
+        let config =
+            Config { round_bytes: 100, rest: Duration::from_millis(4), ..Config::default() };
+        let ms = Duration::from_millis;
+        assert_eq!(config.rest_after(1, 10, ms(1)), ms(0));
+        assert_eq!(config.rest_after(2, 10, ms(1)), ms(2));
+        assert_eq!(config.rest_after(9, 99, ms(3)), ms(4), "at most");
+        assert_eq!(config.rest_after(9, 100, ms(1)), ms(0), "full");
+    }
 }

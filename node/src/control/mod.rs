@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use cartwheel_client::members::{NewWish, Outlook, StageError, Standing};
 use cartwheel_client::reaping::ReapError;
 use cartwheel_protocol::id::{AddId, NodeId};
-use cartwheel_protocol::layout::Command;
+use cartwheel_protocol::layout::{Command, LayoutError};
 use cartwheel_protocol::membership::{
     Evidence, Fate, MemberEffect, MemberEffects, MemberInput, MemberTicket, MemberTimer,
     Membership, Saved, Staged, Wish,
@@ -388,6 +388,12 @@ impl Control {
     }
 }
 
+/// Whether a wish would be carried out if its loss were accepted.
+fn needs_acceptance(fate: &Fate) -> bool {
+    use LayoutError::{ZoneQuorum, ZonesLost};
+    matches!(fate, Fate::Blocked(_) | Fate::Refused(ZonesLost { .. } | ZoneQuorum { .. }))
+}
+
 /// Why a wish to replace a member is none: both nodes are members. To the layout it is nothing to do, since it never can be
 /// done; whoever wishes for it is to know.
 fn seats_a_member(view: &View, staged: &Staged) -> Option<String> {
@@ -401,11 +407,10 @@ fn seats_a_member(view: &View, staged: &Staged) -> Option<String> {
     })
 }
 
-/// A wish; where a dead owner blocks it, the same with the loss accepted. So its plan shows what it would do.
+/// A wish; where a dead owner blocks it or it costs zones, the same with the loss accepted. So its plan shows what it would do.
 fn accepting(staged: &Staged, fates: &[(Staged, Fate)]) -> Staged {
     let mut staged = staged.clone();
-    let blocks =
-        |(of, fate): &(Staged, Fate)| of.id == staged.id && matches!(fate, Fate::Blocked(_));
+    let blocks = |(of, fate): &(Staged, Fate)| of.id == staged.id && needs_acceptance(fate);
     if let (true, Wish::Change { accept_loss, .. }) = (fates.iter().any(blocks), &mut staged.wish) {
         *accept_loss = true;
     }

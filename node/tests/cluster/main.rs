@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cartwheel_client::handshake::{self, HandshakeError, Hello, Kind};
-use cartwheel_client::service::RequestError;
+use cartwheel_client::service::{RequestError, Status};
 use cartwheel_node::{ClusterFile, EngineKind, Node, NodeError, Options, StoreError};
 use cartwheel_protocol::format::Formats;
 use cartwheel_protocol::id::NodeId;
 use cartwheel_protocol::key::Partitions;
-use cartwheel_protocol::request::{Refusal, Response};
+use cartwheel_protocol::request::{Refusal, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -68,7 +68,7 @@ async fn writes_go_on_without_one_node_and_it_finds_its_data_when_it_is_back() {
     let client = cluster.client(0).await;
     let all = put("before", b"1");
     // All three hold it, so that the one that goes surely does.
-    client.write(&cartwheel_protocol::request::Request { quorum: Some(3), ..all }).await;
+    client.write(&Request { quorum: Some(3), ..all }).await;
     let lost = cluster.node(2).status().node;
     cluster.kill(2).await;
     for number in 0..30 {
@@ -83,7 +83,7 @@ async fn writes_go_on_without_one_node_and_it_finds_its_data_when_it_is_back() {
         assert_eq!(back.values(&get(&format!("k{number}"))).await, [b"v"]);
     }
     // What was under way when it came back may have made it suspect again; answers undo that.
-    let trusts = |status: &cartwheel_client::service::Status| !status.suspected.contains(&lost);
+    let trusts = |status: &Status| !status.suspected.contains(&lost);
     let began = std::time::Instant::now();
     while !(trusts(&cluster.node(0).status()) && trusts(&cluster.node(1).status())) {
         assert!(began.elapsed() < PATIENCE, "it is suspected still");
@@ -117,9 +117,8 @@ async fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_under_load() {
             acknowledged
         }));
     }
-    let steps = |status: &cartwheel_client::service::Status| {
-        status.counts.iter().any(|(name, count)| name == "steps" && *count > 500)
-    };
+    let steps =
+        |status: &Status| status.counts.iter().any(|(name, count)| name == "steps" && *count > 500);
     cluster.wait_for("every node has taken some load", steps).await;
     for number in 0..3 {
         cluster.kill(number).await;
@@ -143,26 +142,39 @@ async fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_under_load() {
 async fn a_clean_shutdown_answers_what_is_under_way_and_refuses_the_rest() {
     let mut cluster = Cluster::start(3, EngineKind::Memory).await;
     let client = Arc::new(cluster.client(0).await);
+    // With both other owners dead a put waits for its deadline.
+    for node in [1, 2] {
+        cluster.kill(node).await;
+    }
     let asking: Vec<_> = (0..20)
         .map(|number| {
             let client = client.clone();
-            tokio::spawn(async move { client.ask(&put(&format!("k{number}"), b"v")).await })
+            let asked = Request { timeout_ms: 1_000, ..put(&format!("k{number}"), b"v") };
+            tokio::spawn(async move { client.ask(&asked).await })
         })
         .collect();
+    let under_way = |status: &Status| status.count("pending") == Some(20);
+    cluster.wait_for("all puts are under way", under_way).await;
     let node = cluster.take(0);
     let data = &cluster.configs[0].data;
     assert!(!data.join("clean-shutdown").exists());
-    assert!(node.shutdown().await.expect("the store can be marked"), "all had ended");
+    let late = put("late", b"v");
+    let (ended, refused) = tokio::join!(node.shutdown(), client.ask(&late));
+    assert!(ended.expect("the store can be marked"), "all had ended");
     assert!(data.join("clean-shutdown").exists());
     for answer in asking {
-        match answer.await.expect("asking does not fail") {
-            Ok(Ok(Response::Written { .. } | Response::Refused(Refusal::NotReady))) => {}
-            Ok(Err(RequestError::ShuttingDown)) => {}
-            // Its bytes were not read before the end.
-            Err(_) => {}
-            other => panic!("{other:?}"),
-        }
+        let answer = answer.await.expect("asking does not fail").expect("the connection holds");
+        let unknown = Response::Refused(Refusal::Unavailable { have: 1, need: 2 });
+        assert_eq!(answer, Ok(unknown), "it is told what became of it");
     }
+    let refused = refused.expect("the connection holds");
+    assert!(
+        matches!(
+            refused,
+            Ok(Response::Refused(Refusal::NotReady)) | Err(RequestError::ShuttingDown)
+        ),
+        "{refused:?}"
+    );
     assert!(Client::connect(cluster.configs[0].listen).await.is_err(), "nobody listens");
 }
 
@@ -289,7 +301,7 @@ async fn metrics_and_health_are_answered_over_http() {
     cluster.restart(0).await.expect("the node starts");
     let http = cluster.node(0).http_address().expect("it was asked for");
     let client = cluster.client(0).await;
-    let one = |request| cartwheel_protocol::request::Request { quorum: Some(1), ..request };
+    let one = |request| Request { quorum: Some(1), ..request };
     client.write(&one(put("k", b"v"))).await;
     let health = page(http, "/health").await;
     assert!(health.starts_with("HTTP/1.1 200") && health.contains("n1 n"), "{health}");
@@ -331,7 +343,7 @@ async fn a_request_without_a_quorum_is_answered_at_its_deadline() {
     let client = cluster.client(0).await;
     cluster.kill(1).await;
     cluster.kill(2).await;
-    let asked = cartwheel_protocol::request::Request { timeout_ms: 50, ..put("k", b"v") };
+    let asked = Request { timeout_ms: 50, ..put("k", b"v") };
     let answer = tokio::time::timeout(Duration::from_secs(10), client.answer(&asked)).await;
     let answer = answer.expect("at its deadline");
     assert_eq!(answer, Response::Refused(Refusal::Unavailable { have: 1, need: 2 }));
