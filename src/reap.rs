@@ -134,11 +134,20 @@ impl Reaper<'_> {
             })?,
         }
         let mut said = Instant::now();
+        let mut silent_since = None;
         loop {
             let seen = match self.client.reaping_at(&row.address, within).await {
-                Err(Error::Unreachable(_)) => return Ok(away),
+                // One answer that is late says nothing yet.
+                Err(Error::Unreachable(_)) => {
+                    if silent_since.get_or_insert_with(Instant::now).elapsed() >= within {
+                        return Ok(away);
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
                 seen => seen.map_err(failure)?,
             };
+            silent_since = None;
             let Some(permille) = seen.permille else {
                 self.say(|| format!("{name}: {}", self.summary(&seen)));
                 return Ok(seen);

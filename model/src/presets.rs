@@ -135,7 +135,7 @@ impl Preset {
         },
         Self {
             name: "fallback-wipe",
-            why: "The same with one disk lost: w − 1 copies are left of whatever was acknowledged.",
+            why: "The same with one disk lost in place of the crash: w − 1 copies are left of whatever was acknowledged.",
             plan: plans::fallback_wipe,
             needs: &[Witness::FallbackCounted, Witness::HintDelivered, Witness::DiskLost],
             is_quick: false,

@@ -59,6 +59,8 @@ impl ProcessGround {
         let Some(address) = address else { return true };
         match job {
             Job::Restart => self.answers(node, address).await.is_ok(),
+            // A run ends with its process.
+            Job::Reap { .. } if !self.runs(node).await => true,
             Job::Reap { .. } => {
                 let Ok(client) = self.connection.client().await else { return false };
                 let seen = client.reaping_at(&address.to_string(), SAY_WITHIN).await;
@@ -71,6 +73,11 @@ impl ProcessGround {
                 is_over
             }
         }
+    }
+
+    /// Whether the process at a place runs and is not paused.
+    async fn runs(&self, node: NodeNumber) -> bool {
+        self.running().await.iter().any(|(taker, _)| taker.place == node)
     }
 
     /// Has a node begin a run of reap rounds. Nothing is asked of one that is down or paused.
