@@ -19,7 +19,7 @@ Exit codes: 0 valid, 1 invalid, 2 unknown, 254 bad arguments.")]
 pub(crate) struct Args {
     /// The history: JSON lines or EDN
     file: PathBuf,
-    /// Which checker judges it: cart, set, set-full or set-full-linearizable
+    /// Which checker judges it: cart, writable, set, set-full or set-full-linearizable
     #[arg(long, default_value = "cart", value_parser = parse_judge)]
     checker: Judge,
     /// Print the checker's whole result as JSON

@@ -3,13 +3,18 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::{Verdict, cart, duplicates, read_history, set, set_full};
+use crate::{Verdict, cart, duplicates, read_history, set, set_full, writable};
+
+/// How many of three owners a majority may miss, and w=2.
+const MAY_MISS: usize = 1;
 
 /// The checkers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Judge {
     /// [`cart`].
     Cart,
+    /// [`writable`], with quorums that one of three owners may miss.
+    Writable,
     /// [`set`].
     Set,
     /// [`set_full`], eventual or linearizable.
@@ -30,7 +35,8 @@ pub struct Judgement {
 
 impl Judge {
     /// The names that [`Judge::from_str`] knows.
-    pub const NAMES: [&'static str; 4] = ["cart", "set", "set-full", "set-full-linearizable"];
+    pub const NAMES: [&'static str; 5] =
+        ["cart", "writable", "set", "set-full", "set-full-linearizable"];
 
     /// Checks a history file. A file that cannot be read is unknown, and `error` in the results
     /// says why, with the line.
@@ -62,6 +68,13 @@ impl Judge {
                 let results = cart::check(&events);
                 (results.valid, serde_json::to_value(results)?)
             }
+            Self::Writable => {
+                let results = writable::check(&events, MAY_MISS);
+                let verdict = results.verdict();
+                let mut results = serde_json::to_value(results)?;
+                results["valid?"] = serde_json::to_value(verdict)?;
+                return Ok(Judgement { verdict, results, duplicates: None });
+            }
             Self::Set => {
                 let results = set::check(&events);
                 (results.valid, serde_json::to_value(results)?)
@@ -81,6 +94,7 @@ impl FromStr for Judge {
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
             "cart" => Ok(Self::Cart),
+            "writable" => Ok(Self::Writable),
             "set" => Ok(Self::Set),
             "set-full" => Ok(Self::SetFull(set_full::Options { linearizable: false })),
             "set-full-linearizable" => Ok(Self::SetFull(set_full::Options { linearizable: true })),

@@ -7,6 +7,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::drive::Plan;
+use super::finale::MAJORITY;
 use crate::fault::FaultKind;
 use crate::ground::process::RESERVE_MIB;
 use crate::schedule::{Pace, Schedule};
@@ -126,8 +127,6 @@ pub struct CampaignArgs {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Nemesis(pub Vec<FaultKind>);
 
-/// The quorum of strict writes in buckets with n = 3, and the default of others.
-const MAJORITY: u8 = 2;
 /// The option of nodes that forget at their end.
 const IN_MEMORY: (&str, &str) = ("engine", "memory");
 

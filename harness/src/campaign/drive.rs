@@ -8,7 +8,7 @@ use std::time::Duration;
 use cartwheel_checker::Value;
 use futures::future::{Either, join, join_all, select};
 
-use super::finale::{self, Finale};
+use super::finale::{self, Finale, MAJORITY, N};
 use super::gate::Gate;
 use super::stop::Stop;
 use crate::fault::{Fault, FaultKind, NodeNumber};
@@ -52,6 +52,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How many of a key's three owners may be missing when both a sloppy and a strict write still have their quorum; `None` where
+    /// writes are not judged by that: a register's put is not made again when its outcome is unknown (rule F1), and a client
+    /// that waits for less than a second gives up before a cluster under load has answered.
+    pub(super) fn may_miss(&self) -> Option<usize> {
+        let is_judged = self.workload == Workload::Cart && self.timeout >= Duration::from_secs(1);
+        let quorum = self.w.unwrap_or(MAJORITY).max(MAJORITY);
+        let spare = if self.schedule.nodes < usize::from(N) { 0 } else { N.saturating_sub(quorum) };
+        is_judged.then_some(spare.into())
+    }
+
     /// Whether disks are to be full, for which each node needs one of its own.
     pub fn needs_own_disks(&self) -> bool {
         self.schedule.faults.iter().any(|planned| planned.fault.kind() == FaultKind::DiskFull)

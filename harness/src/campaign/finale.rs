@@ -22,9 +22,9 @@ use crate::history::{Asked, Kept, Recorder};
 use crate::workload::{Manner, Shown};
 
 /// How many owners a key has: all buckets of campaigns have n = 3.
-const N: u8 = 3;
+pub(super) const N: u8 = 3;
 /// The majority of them, which strict writes need, and what sloppy ones need by default.
-const MAJORITY: u8 = 2;
+pub(super) const MAJORITY: u8 = 2;
 /// The time between two looks at carts that are not quiet yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a final read that fails is tried again.

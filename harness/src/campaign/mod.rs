@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use cartwheel_checker::{Verdict, cart};
+use cartwheel_checker::{Verdict, cart, writable};
 
 pub use args::{BadArguments, CampaignArgs, Nemesis};
 pub use drive::{Driven, Plan, drive};
@@ -192,11 +192,21 @@ fn judge(
     folder: &Folder,
     (driven, mishaps): (Driven, Vec<String>),
 ) -> anyhow::Result<Results> {
-    let check = cart::check_file(folder.join("history.jsonl"));
+    let history = folder.join("history.jsonl");
+    let check = cart::check_file(&history);
+    let always_writable = plan.may_miss().map(|may_miss| writable::check_file(&history, may_miss));
     // The file that was given may be another by then (through store/latest): name our copy of it.
     let schedule = args.schedule.as_ref().map(|_| folder.join("schedule.json"));
     let command = CampaignArgs { schedule, ..args.clone() }.command(plan.seed);
-    let results = Results::new(check, plan, driven, mishaps, args.mutant.clone(), command);
+    let results = Results::new(
+        check,
+        always_writable.transpose()?,
+        plan,
+        driven,
+        mishaps,
+        args.mutant.clone(),
+        command,
+    );
     folder.write_json("results.json", &results)?;
     folder.write_edn()?;
     Ok(results)

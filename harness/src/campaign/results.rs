@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cartwheel_checker::Verdict;
 use cartwheel_checker::cart;
+use cartwheel_checker::writable::Writable;
 use serde::Serialize;
 
 use super::drive::{Driven, Plan};
@@ -22,6 +23,8 @@ pub struct Results {
     /// something is `missing` or a node ended by itself.
     #[serde(flatten)]
     pub check: cart::Results,
+    /// Whether writes were taken whenever a quorum was there for them; missing if that was not judged. It is part of the verdict.
+    pub always_writable: Option<Writable>,
     /// What everything random followed from.
     pub seed: u64,
     /// What clients did.
@@ -55,6 +58,7 @@ impl Results {
     /// Puts the checker's result and what else is known together.
     pub fn new(
         mut check: cart::Results,
+        always_writable: Option<Writable>,
         plan: &Plan,
         driven: Driven,
         mishaps: Vec<String>,
@@ -68,9 +72,13 @@ impl Results {
             let error = check.error.into_iter().chain(doubts).collect::<Vec<_>>().join("; ");
             check.error = Some(error);
         }
+        if always_writable.as_ref().is_some_and(|found| found.refused_count > 0) {
+            check.valid = Verdict::Invalid;
+        }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
             check,
+            always_writable,
             seed: plan.seed,
             workload: plan.workload.name(),
             nodes: plan.schedule.nodes,
@@ -138,6 +146,10 @@ impl Results {
             let gap = check.availability.longest_gap_ms.unwrap_or(0.0);
             format!("{fraction:.2} % of writes acknowledged, longest gap {gap:.0} ms")
         });
+        if let Some(Writable { judged_count, refused_count, .. }) = &self.always_writable {
+            let quorum = "writes for which a quorum was there";
+            row("refused", format!("{refused_count} of {judged_count} {quorum}"));
+        }
         if let Some(ms) = self.quiet_after_ms {
             row("quiet after", format!("{ms} ms"));
         }

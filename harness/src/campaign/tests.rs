@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use cartwheel_checker::Verdict;
-use cartwheel_checker::cart;
+use cartwheel_checker::{Verdict, cart, writable};
 
 use super::{Driven, Gate, Plan, Results, Stop, drive};
 use crate::fault::{Fault, FaultKind, NodeNumber, WayBack, ZoneNumber};
@@ -57,7 +56,8 @@ async fn campaign_of(ground: &FakeGround, plan: Plan, stop: &Stop) -> Results {
     let driven = drive(ground, &plan, &recorder, stop, &gate, epoch).await;
     recorder.finish().expect("written");
     let check = cart::check_file(&path);
-    Results::new(check, &plan, driven, Vec::new(), None, "again".to_owned())
+    let writable = writable::check_file(&path, 1).expect("a history");
+    Results::new(check, Some(writable), &plan, driven, Vec::new(), None, "again".to_owned())
 }
 
 async fn results(workload: Workload, flaws: Flaws) -> Results {
@@ -88,8 +88,12 @@ async fn unknown_outcomes_are_no_faults_and_kill_their_process() {
     let flaws = Flaws { silent_every: Some(7), ..Flaws::default() };
     let results = results(Workload::Cart, flaws).await;
     // The checker refuses a history in which a process goes on after an unknown outcome.
-    assert_eq!(results.check.valid, Verdict::Valid, "{:?}", results.check.error);
+    assert_eq!(results.check.error, None);
     assert!(results.check.recovered_count > 0);
+    // Nothing is lost, but there was no need to leave clients without an answer.
+    let found = results.always_writable.expect("it was judged");
+    assert!(found.refused_count > 0 && found.judged_count > found.refused_count, "{found:?}");
+    assert_eq!((results.check.lost_count, results.check.valid), (0, Verdict::Invalid));
 }
 
 #[tokio::test]
@@ -260,7 +264,7 @@ async fn a_mishap_makes_a_valid_history_unknown() {
     let mut check = results(Workload::Cart, Flaws::default()).await.check;
     check.valid = Verdict::Valid;
     let mishaps = vec!["n2 ended by itself".to_owned()];
-    let results = Results::new(check, &plan, driven, mishaps, None, String::new());
+    let results = Results::new(check, None, &plan, driven, mishaps, None, String::new());
     assert_eq!(results.check.valid, Verdict::Unknown);
     assert_eq!(results.faults["pause"], 0, "every kind is listed");
     assert!(results.table().contains("n2 ended by itself"));
