@@ -136,3 +136,50 @@ async fn a_full_disk_refuses_writes_takes_copies_and_recovers() {
         cluster.kill(number).await;
     }
 }
+
+#[tokio::test]
+async fn a_node_short_of_space_takes_a_hint_and_hands_it_over() {
+    let Some(disk) = SmallDisk::mount_or_skip() else { return };
+    let mut cluster = Cluster::start_with(4, EngineKind::Sled, |number, config| {
+        // Nothing but hand-off is to bring a copy.
+        config.anti_entropy_every_ms = 0;
+        config.handoff_every_ms = 20;
+        if number == 0 {
+            config.data = disk.path().join("n1");
+            config.free_space_reserve_mib = Some(FREE_MIB + RESERVE_MIB);
+        }
+    })
+    .await;
+    let (short, other) = (cluster.client(0).await, cluster.client(1).await);
+    // With four nodes whoever does not own a key is its fallback.
+    let mut key = String::new();
+    for number in 0.. {
+        key = format!("k{number}");
+        other.write(&all_three(put(&key, b"1"))).await;
+        if short.values(&get_local(&key)).await.is_empty() {
+            break;
+        }
+    }
+    disk.fill();
+    let first = |status: &Status| status.name == "n1";
+    cluster.wait_for("n1 is short of space", |status| !first(status) || is_short(status)).await;
+
+    cluster.kill(3).await;
+    other.write(&all_three(put(&key, b"2"))).await;
+    let hint = short.values(&get_local(&key)).await;
+    assert!(hint.contains(&b"2".to_vec()), "n1 holds the slot of n4: {hint:?}");
+
+    cluster.restart(3).await.expect("the store is sound");
+    let back = cluster.client(3).await;
+    let began = Instant::now();
+    while !short.values(&get_local(&key)).await.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "n1 does not hand over");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let owned = back.values(&get_local(&key)).await;
+    assert!(owned.contains(&b"2".to_vec()), "n4 has it: {owned:?}");
+    assert!(is_short(&cluster.node(0).status()), "all the time");
+    for number in 0..4 {
+        cluster.kill(number).await;
+    }
+}
