@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cartwheel_node::engine::{
@@ -100,14 +101,27 @@ fn no_piece_of_a_removed_value_stays_in_sled() {
     put(&engine, &[("k", Some(&[3; 70_000])), ("l", None)]);
     put(&engine, &[("k", None)]);
     drop(engine);
-    let db = sled::Config::new()
-        .path(folder.path().join("store"))
-        .segment_size(16 * 1024 * 1024)
-        .open()
-        .unwrap();
+    let db = open_raw(&folder.path().join("store"));
     let left: Vec<_> = db.iter().keys().map(Result::unwrap).collect();
     assert_eq!(left, [[2]], "the number of the last commit is left");
     assert_eq!(fs::read_dir(folder.path().join("store/blobs")).unwrap().count(), 0);
+}
+
+/// How long a lock may take to be let go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the engine stored, as sled sees it. A sled that was dropped lets go of its lock a little later.
+fn open_raw(path: &Path) -> sled::Db {
+    let began = Instant::now();
+    loop {
+        match sled::Config::new().path(path).segment_size(16 * 1024 * 1024).open() {
+            Ok(db) => return db,
+            Err(error) => {
+                assert!(began.elapsed() < PATIENCE, "{} stays locked: {error}", path.display())
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -118,7 +132,7 @@ fn a_scan_goes_on_behind_values_that_cannot_be_read() {
     put(&engine, &[("c", Some(&[7; 200_000]))]);
     drop(engine);
     let path = folder.path().join("store");
-    let db = sled::Config::new().path(&path).segment_size(16 * 1024 * 1024).open().unwrap();
+    let db = open_raw(&path);
     // A head of no known kind, and a value without its second piece.
     db.insert(b"\0b", &[9]).unwrap();
     assert!(db.remove(b"\x01\0\x01c\0\0\0\x01").unwrap().is_some());
