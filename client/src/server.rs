@@ -4,12 +4,15 @@
 //! client's request runs as a task of its own too: tarpc drops a handler at the deadline and when the client
 //! goes, and what was begun must finish.
 
+mod client;
+mod peer;
+
 use std::{
     future::Future,
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,33 +20,26 @@ use std::{
 
 use cartwheel_protocol::{
     Message,
-    format::{DecodeError, v1},
     id::{AddId, NodeId},
     membership::MemberMessage,
     request::{Request, Response},
 };
-use futures::{StreamExt, TryStreamExt, future::ready};
-use tarpc::{
-    ChannelError, ClientMessage,
-    context::Context,
-    server::{BaseChannel, Channel},
-};
+use tarpc::{ChannelError, ClientMessage};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::JoinHandle,
     time::timeout,
 };
 
 use crate::{
     Identity, Limits,
-    codec::{Bytes, FrameError, Frames},
+    codec::FrameError,
     handshake::{self, Hello, Kind, Refused, Welcome},
     members::{Members, NewWish, Outlook, StageError},
-    pieces::Assembler,
     reaping::{ReapError, ReapSeen},
     refusals::{Refusals, Sender},
-    service::{ClientApi, DeliverError, Directory, Peer, Piece, RequestError, Status},
+    service::{Directory, RequestError, Status},
 };
 
 /// What a node does with what comes in.
@@ -270,11 +266,11 @@ async fn serve<S: NodeService>(
         match hello.kind {
             Kind::Peer { node, address } => {
                 service.greeted(node, &address);
-                serve_peer(stream, node, welcome, common, service).await;
+                peer::serve(stream, node, welcome, common, service).await;
             }
             Kind::Client => {
                 let from = Sender::At(from.ip());
-                serve_client(stream, from, welcome, common, closed, service).await;
+                client::serve(stream, from, welcome, common, closed, service).await;
             }
         }
     };
@@ -356,208 +352,5 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.common.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve_peer<S: NodeService>(
-    stream: TcpStream,
-    from: NodeId,
-    welcome: Welcome,
-    common: Arc<Common>,
-    service: Arc<S>,
-) {
-    let broken = Arc::new(Notify::new());
-    let assemblers = Arc::default();
-    let transport = Frames::of_acceptor(welcome.format).over(stream);
-    let channel = BaseChannel::with_defaults(transport.map_ok(clamped(common.limits.request)));
-    let link = PeerLink { from, common, service, assemblers, broken: broken.clone() };
-    let serve = link.clone().serve();
-    // One after the other: batches and the parts of a message stay in order.
-    let serving = channel
-        .requests()
-        .scan((), |(), next| ready(link.common.sound(Sender::Peer(from), next)))
-        .for_each(|request| request.execute(serve.clone()));
-    tokio::select! {
-        () = serving => tracing::debug!(peer = %from, "a peer's connection ended"),
-        () = broken.notified() => {}
-    }
-}
-
-/// The service of one peer's connection.
-struct PeerLink<S> {
-    from: NodeId,
-    common: Arc<Common>,
-    service: Arc<S>,
-    /// Of messages between shards, and of those between memberships.
-    assemblers: Arc<[Mutex<Assembler>; 2]>,
-    broken: Arc<Notify>,
-}
-
-impl<S: NodeService> PeerLink<S> {
-    fn take(&self, batch: Vec<Piece>) -> Result<Vec<Message>, String> {
-        let mut assembler = self.assemblers[0].lock().unwrap_or_else(PoisonError::into_inner);
-        let mut messages = Vec::with_capacity(batch.len());
-        for piece in batch {
-            if let Some(bytes) = assembler.take(piece).map_err(|error| error.to_string())? {
-                messages.push(v1::decode_message(&bytes).map_err(|error| error.to_string())?);
-            }
-        }
-        Ok(messages)
-    }
-
-    fn take_gossip(&self, piece: Piece) -> Result<Option<MemberMessage>, String> {
-        let mut assembler = self.assemblers[1].lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(bytes) = assembler.take(piece).map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
-        v1::decode_member_message(&bytes).map(Some).map_err(|error| error.to_string())
-    }
-
-    /// The peer sent what cannot be decoded: its connection ends.
-    fn broken(&self, why: String) -> DeliverError {
-        self.common.refusals.note_undecodable(Sender::Peer(self.from), &why);
-        self.broken.notify_one();
-        DeliverError::Undecodable(why)
-    }
-
-    fn overloaded(&self) -> DeliverError {
-        self.common.overloaded_batches.fetch_add(1, Ordering::Relaxed);
-        DeliverError::Overloaded
-    }
-}
-
-impl<S: NodeService> Peer for PeerLink<S> {
-    async fn deliver(self, _: Context, batch: Vec<Piece>) -> Result<(), DeliverError> {
-        let messages = self.take(batch).map_err(|why| self.broken(why))?;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.service.deliver(self.from, messages).map_err(|Overloaded| self.overloaded())
-    }
-
-    async fn gossip(self, _: Context, piece: Piece) -> Result<(), DeliverError> {
-        match self.take_gossip(piece).map_err(|why| self.broken(why))? {
-            None => Ok(()),
-            Some(message) => {
-                self.service.gossip(self.from, message).map_err(|Overloaded| self.overloaded())
-            }
-        }
-    }
-}
-
-async fn serve_client<S: NodeService>(
-    stream: TcpStream,
-    from: Sender,
-    welcome: Welcome,
-    common: Arc<Common>,
-    stages: watch::Receiver<Stage>,
-    service: Arc<S>,
-) {
-    let transport = Frames::of_acceptor(welcome.format).over(stream);
-    let channel = BaseChannel::with_defaults(transport.map_ok(clamped(common.limits.request)));
-    let link = ClientLink { from, common, stages, service };
-    let serve = link.clone().serve();
-    channel
-        .requests()
-        .scan((), |(), next| ready(link.common.sound(from, next)))
-        .for_each_concurrent(None, |request| request.execute(serve.clone()))
-        .await;
-}
-
-/// The service of one client's connection.
-struct ClientLink<S> {
-    from: Sender,
-    common: Arc<Common>,
-    stages: watch::Receiver<Stage>,
-    service: Arc<S>,
-}
-
-impl<S: NodeService> ClientApi for ClientLink<S> {
-    async fn request(self, _: Context, request: Bytes) -> Result<Bytes, RequestError> {
-        if *self.stages.borrow() != Stage::Open {
-            return Err(RequestError::ShuttingDown);
-        }
-        if let Some(why) = self.service.refuses() {
-            return Err(why);
-        }
-        let Ok(permit) = self.common.requests.clone().try_acquire_owned() else {
-            self.common.overloaded_requests.fetch_add(1, Ordering::Relaxed);
-            return Err(RequestError::Overloaded);
-        };
-        let mut request = v1::decode_request(&request.0).map_err(|error| {
-            if error == DecodeError::DamagedContext {
-                return RequestError::DamagedContext;
-            }
-            self.common.refusals.note_undecodable(self.from, &error);
-            RequestError::Undecodable(error.to_string())
-        })?;
-        let most_ms = u32::try_from(self.common.limits.request.as_millis()).unwrap_or(u32::MAX);
-        request.timeout_ms = request.timeout_ms.min(most_ms);
-        let service = self.service;
-        // Held by both: the request counts until its work is done, and until its answer is on its way.
-        let permit = Arc::new(permit);
-        let work = permit.clone();
-        let handling = tokio::spawn(async move {
-            let response = service.handle(request).await;
-            drop(work);
-            response
-        });
-        match handling.await {
-            Ok(response) => Ok(v1::encode_response(&response).into()),
-            // Our own fault: the client hears nothing and must take the outcome for unknown.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-
-    async fn directory(self, _: Context) -> Option<Directory> {
-        self.service.directory()
-    }
-
-    async fn status(self, _: Context) -> Status {
-        self.service.status()
-    }
-
-    async fn members(self, _: Context) -> Members {
-        self.service.members().await
-    }
-
-    async fn stage(
-        self,
-        _: Context,
-        wishes: Vec<NewWish>,
-        only_plan: bool,
-    ) -> Result<Outlook, StageError> {
-        self.service.stage(wishes, only_plan).await
-    }
-
-    async fn reap(self, _: Context, up_to: Option<u128>) -> Result<(), ReapError> {
-        self.service.reap(up_to.map(AddId)).await
-    }
-
-    async fn reaping(self, _: Context) -> ReapSeen {
-        self.service.reaping().await
-    }
-}
-
-impl<S> Clone for PeerLink<S> {
-    fn clone(&self) -> Self {
-        Self {
-            from: self.from,
-            common: self.common.clone(),
-            service: self.service.clone(),
-            assemblers: self.assemblers.clone(),
-            broken: self.broken.clone(),
-        }
-    }
-}
-
-impl<S> Clone for ClientLink<S> {
-    fn clone(&self) -> Self {
-        Self {
-            from: self.from,
-            common: self.common.clone(),
-            stages: self.stages.clone(),
-            service: self.service.clone(),
-        }
     }
 }
