@@ -4,8 +4,8 @@
 //! the engine, writes into it the number of each shard's newest step (so that a restart knows which prefix
 //! of its steps survived), commits, and only then moves the shards' [watermarks](Watermarks) and wakes
 //! them. With 64 puts outstanding this is five times the rate of a commit in each step. After a round of
-//! more than one step it [rests](Config::rest), so that the next one holds more: a round costs the
-//! processor about as much as the steps that it makes durable.
+//! more than one step it [rests](Config::rest), so that the next one holds more: much of
+//! what a round costs the processor does not depend on how many steps it has.
 //!
 //! **Invariant:** only the way from a shard to the committer may block. The committer waits for nothing
 //! but the disk, its own queue and its bounded rest, so shards that wait for it always get on.

@@ -359,30 +359,31 @@ impl<'a> Planner<'a> {
         Some(Fault::DiskFull { node })
     }
 
+    /// All members, in some order.
     fn maybe_rolling_restart(&mut self, at_ms: u64) -> Option<Fault> {
-        let is_rolling = |planned: &Planned| {
-            matches!(planned.fault, Fault::RollingRestart { .. }) && is_active(planned, at_ms)
-        };
-        if self.faults.iter().any(is_rolling) {
+        if self.is_under_way(FaultKind::RollingRestart, at_ms) {
             return None;
         }
         self.maybe_room(1, at_ms)?;
-        let mut nodes = self.members.all();
-        self.rng.shuffle(&mut nodes);
-        Some(Fault::RollingRestart { nodes })
+        Some(Fault::RollingRestart { nodes: self.shuffled() })
     }
 
-    /// All members, unless they do already: runs at two nodes end each other's rounds.
+    /// The same: runs at two nodes end each other's rounds.
     fn maybe_reap(&mut self, at_ms: u64) -> Option<Fault> {
-        let reaps = |planned: &Planned| {
-            matches!(planned.fault, Fault::Reap { .. }) && is_active(planned, at_ms)
-        };
-        if self.faults.iter().any(reaps) {
+        if self.is_under_way(FaultKind::Reap, at_ms) {
             return None;
         }
+        Some(Fault::Reap { nodes: self.shuffled(), older_than_s: REAP_OLDER_THAN_S })
+    }
+
+    fn is_under_way(&self, kind: FaultKind, at_ms: u64) -> bool {
+        self.faults.iter().any(|planned| planned.fault.kind() == kind && is_active(planned, at_ms))
+    }
+
+    fn shuffled(&mut self) -> Vec<NodeNumber> {
         let mut nodes = self.members.all();
         self.rng.shuffle(&mut nodes);
-        Some(Fault::Reap { nodes, older_than_s: REAP_OLDER_THAN_S })
+        nodes
     }
 
     /// A zone beside which there is another, none of whose nodes is down.

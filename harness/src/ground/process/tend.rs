@@ -63,14 +63,11 @@ impl ProcessGround {
             Job::Reap { .. } if !self.runs(node).await => true,
             Job::Reap { .. } => {
                 let Ok(client) = self.connection.client().await else { return false };
-                let seen = client.reaping_at(&address.to_string(), SAY_WITHIN).await;
-                let is_over = seen.as_ref().is_ok_and(|seen| seen.permille.is_none());
-                if let Ok(seen) = seen.as_ref()
-                    && is_over
-                {
-                    self.reap_rounds.fetch_add(seen.rounds, Ordering::Relaxed);
-                }
-                is_over
+                let seen = client.reaping_at(&address.to_string(), SAY_WITHIN).await.ok();
+                let over = seen.filter(|seen| seen.permille.is_none());
+                let rounds = over.as_ref().map_or(0, |seen| seen.rounds);
+                self.reap_rounds.fetch_add(rounds, Ordering::Relaxed);
+                over.is_some()
             }
         }
     }
