@@ -186,14 +186,8 @@ impl Handoff {
         let mut from = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
         let mut bytes = 0;
         for _ in 0..env.config.handoff_page {
-            let Some((key, stored)) = from.and_then(|from| env.storage.scan(&from, 1).pop()) else {
-                let has_sent = self.found;
-                self.end_pass(env);
-                if !has_sent || env.keeps(Mutant::HintSentOnce) {
-                    env.set_timer(Timer::Handoff, env.config.handoff_every_ms);
-                }
-                return;
-            };
+            let next = from.take().and_then(|from| env.storage.scan(&from, 1).pop());
+            let Some((key, stored)) = next else { break };
             from = if owns_all(env, key.partition) {
                 next_foreign(env, Partition(key.partition.0 + 1))
             } else {
@@ -205,7 +199,14 @@ impl Handoff {
             }
         }
         self.cursor = from;
-        paging::pause(env, Timer::Handoff, PAGE_GAP_MS, bytes);
+        if self.cursor.is_some() {
+            return paging::pause(env, Timer::Handoff, PAGE_GAP_MS, bytes);
+        }
+        let has_sent = self.found;
+        self.end_pass(env);
+        if !has_sent || env.keeps(Mutant::HintSentOnce) {
+            env.set_timer(Timer::Handoff, env.config.handoff_every_ms);
+        }
     }
 
     /// Ends a pass. A suspected owner for which it had no later hint than the pass before gets that one again, and

@@ -1,0 +1,93 @@
+//! Passes of the hand-off end, wherever a page does. A node looks through what it holds page by page and skips what it owns
+//! every key of; a pass whose last page ends just where nothing is left to skip to once began again from the front, and
+//! again, without an end: a hint was said to be held for ever, and a suspected owner was offered one hint alone.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use cartwheel_protocol::{
+    Config, Effect, Effects, Input, Replica, Timer,
+    bucket::{Bucket, BucketName},
+    id::{ClusterId, Incarnation, NodeId, PutId, Zone},
+    key::{Key, Partitions, RecordKey},
+    layout::{Layout, Member},
+    record::Record,
+    request::{Operation, Request},
+    view::View,
+};
+
+const ME: NodeId = NodeId(1);
+const KEYS: u64 = 40;
+
+fn view(nodes: u64) -> Arc<View> {
+    let member = |id: u64| Member {
+        id: NodeId(id),
+        name: format!("n{id}").into(),
+        address: format!("n{id}:1").into(),
+        zone: Zone("z".into()),
+        weight: 1,
+    };
+    let partitions = Partitions::new(16).expect("a power of two");
+    let layout = Layout::form((1..=nodes).map(member), partitions, Bucket::built_in());
+    Arc::new(View::new(Arc::new(layout.expect("a layout"))))
+}
+
+/// What the only node of a cluster holds after so many puts.
+fn stored_alone() -> BTreeMap<RecordKey, Record> {
+    let mut storage = BTreeMap::new();
+    let mut replica = Replica::new(ME, Incarnation(1), Config::new(ClusterId(7)));
+    let mut effects = Effects::new();
+    replica.step(&mut storage, Input::View(view(1)), &mut effects);
+    for number in 0..KEYS {
+        let name = BucketName::new("default").expect("a name");
+        let value = Arc::from(*b"v");
+        let put_id = PutId(number.into());
+        let put = Operation::Put { context: None, put_id, time_us: 0, value };
+        let key = Key::new(name, format!("k{number}").as_bytes());
+        let request =
+            Request { key, operation: put, quorum: Some(1), strict: false, timeout_ms: 100 };
+        replica.step(&mut storage, Input::Request { number, request }, &mut effects);
+    }
+    storage
+}
+
+/// How many pages a pass has, and how many hints it sends. `None` if it does not end.
+fn pass(
+    replica: &mut Replica,
+    storage: &mut BTreeMap<RecordKey, Record>,
+) -> Option<(usize, usize)> {
+    let mut sent = 0;
+    for pages in 1..=2 * KEYS as usize {
+        let mut effects = Effects::new();
+        replica.step(storage, Input::Timeout(Timer::Handoff), &mut effects);
+        sent += effects.iter().filter(|effect| matches!(effect, Effect::Send { .. })).count();
+        let arms =
+            |effect: &&Effect| matches!(effect, Effect::SetTimer { timer: Timer::Handoff, .. });
+        let armed = effects.iter().find(arms).expect("the timer is armed after each page");
+        if matches!(armed, Effect::SetTimer { yields: false, .. }) {
+            return Some((pages, sent));
+        }
+    }
+    None
+}
+
+#[test]
+fn a_pass_ends_with_any_size_of_its_pages() {
+    let held = stored_alone();
+    let view = view(4);
+    let owned = |key: &RecordKey| view.owns(ME, key.partition, 3);
+    let hints = held.keys().filter(|key| !owned(key)).count();
+    assert!(hints > 0, "four nodes own three copies");
+    assert!(held.keys().next_back().is_some_and(owned), "a pass ends with what is skipped");
+    for page in 1..=held.len() + 1 {
+        let config = Config { handoff_page: page, ..Config::new(ClusterId(7)) };
+        let mut replica = Replica::new(ME, Incarnation(2), config);
+        let mut storage = held.clone();
+        replica.step(&mut storage, Input::View(view.clone()), &mut Effects::new());
+        for _ in 0..2 {
+            let (pages, sent) = pass(&mut replica, &mut storage)
+                .unwrap_or_else(|| panic!("with {page} records a page the pass does not end"));
+            assert_eq!(sent, 3 * hints, "each hint to its three owners, {page} records a page");
+            assert!(pages <= held.len() / page + 1, "{pages} pages of {page} records");
+        }
+    }
+}
