@@ -28,6 +28,7 @@ use crate::{
     key::{Partition, RecordKey},
     message::{Answer, Body},
     object::Object,
+    paging,
     record::{Record, Storage, Stored},
     requests,
     rules::Mutant,
@@ -207,11 +208,9 @@ fn wait<S: Storage>(env: &mut Env<'_, S>, after_ms: u32) {
 
 fn look<S: Storage>(env: &mut Env<'_, S>) {
     let Some(from) = env.mending.looks_at.take() else { return };
-    let limit = env.config.handoff_page;
-    let page = env.storage.scan(&from, limit);
-    let last = page.last().filter(|_| page.len() == limit);
-    env.mending.looks_at = last.map(|(key, _)| hints::after(key.clone()));
-    for (key, stored) in page {
+    let page = paging::read(env.storage, from, env.config.handoff_page);
+    env.mending.looks_at = page.last.map(hints::after);
+    for (key, stored) in page.records {
         if let Stored::Found(Record { damaged: Some(_), .. }) = judge(env, &key, stored)
             && env.keeps(Mutant::RestartForgetsMarks)
         {

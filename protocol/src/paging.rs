@@ -16,12 +16,31 @@ use crate::{
 
 /// A page ends when its objects take about so many bytes.
 pub(crate) const PAGE_BYTES: usize = 1 << 18;
-/// How many records are read at a time: not much more than fits is read, should they be large.
-const READ_AHEAD: usize = 16;
+/// How many records are read at a time, at first and at most: not much more than fits is read, should they be large.
+const READ_AHEAD: (usize, usize) = (4, 16);
 
-/// What is stored of a partition after a key, or from its start: at most `limit` records are looked at, and those that fit are
-/// kept until their objects take [`PAGE_BYTES`]. With it comes the key where the page ends; nothing at the partition's
-/// end.
+/// A page of what is stored.
+pub(crate) struct Page {
+    pub(crate) records: Vec<(RecordKey, Stored)>,
+    /// Where the page ends; nothing at the end of what is looked for.
+    pub(crate) last: Option<RecordKey>,
+}
+
+/// What becomes of a record that is looked at.
+enum Look {
+    Keep,
+    PassOver,
+    /// It lies beyond what is looked for.
+    Beyond,
+}
+
+/// What is stored from a place on: at most `limit` records.
+pub(crate) fn read<S: Storage>(storage: &S, from: RecordKey, limit: usize) -> Page {
+    gather(storage, from, limit, |_| Look::Keep)
+}
+
+/// What is stored of a partition after a key, or from its start: at most `limit` records are looked at, and those that fit
+/// are kept. With it comes the key where the page ends; nothing at the partition's end.
 pub(crate) fn scan<S: Storage>(
     storage: &S,
     partition: Partition,
@@ -29,35 +48,53 @@ pub(crate) fn scan<S: Storage>(
     limit: usize,
     fits: impl Fn(&Key) -> bool,
 ) -> (Vec<(Key, Stored)>, Option<Key>) {
-    let mut last = after.cloned();
-    let (mut found, mut bytes, mut left) = (Vec::new(), 0, limit);
-    while left > 0 {
-        let count = left.min(READ_AHEAD);
+    let from = match after {
+        Some(key) => hints::after(RecordKey { partition, key: key.clone() }),
+        None => RecordKey::start_of(partition),
+    };
+    let page = gather(storage, from, limit, |place| match &place.key {
+        _ if place.partition != partition => Look::Beyond,
+        key if fits(key) => Look::Keep,
+        _ => Look::PassOver,
+    });
+    let records = page.records.into_iter().map(|(place, stored)| (place.key, stored));
+    (records.collect(), page.last.map(|place| place.key))
+}
+
+/// Looks at no more than `limit` records, and keeps some until their objects take [`PAGE_BYTES`].
+fn gather<S: Storage>(
+    storage: &S,
+    from: RecordKey,
+    limit: usize,
+    look: impl Fn(&RecordKey) -> Look,
+) -> Page {
+    let (mut records, mut bytes, mut left, mut from) = (Vec::new(), 0, limit, from);
+    loop {
+        let (least, most) = READ_AHEAD;
+        let count = left.min((limit - left).clamp(least, most));
         left -= count;
-        let start = match last.take() {
-            Some(key) => hints::after(RecordKey { partition, key }),
-            None => RecordKey::start_of(partition),
-        };
-        let stored = storage.scan(&start, count);
+        let stored = storage.scan(&from, count);
+        let mut last = None;
         let goes_on = stored.len() == count;
-        for (RecordKey { partition: place, key }, stored) in stored {
-            if place != partition {
-                return (found, None);
-            }
-            last = Some(key.clone());
-            if fits(&key) {
-                bytes += size(&stored);
-                found.push((key, stored));
+        for (place, stored) in stored {
+            match look(&place) {
+                Look::Beyond => return Page { records, last: None },
+                Look::PassOver => last = Some(place),
+                Look::Keep => {
+                    last = Some(place.clone());
+                    bytes += size(&stored);
+                    records.push((place, stored));
+                }
             }
             if bytes >= PAGE_BYTES {
-                return (found, last);
+                return Page { records, last };
             }
         }
-        if !goes_on {
-            return (found, None);
+        match last.filter(|_| goes_on) {
+            Some(last) if left > 0 => from = hints::after(last),
+            last => return Page { records, last },
         }
     }
-    (found, last)
 }
 
 /// About how many bytes of an object are stored.

@@ -26,6 +26,7 @@ use crate::{
     mending,
     message::Body,
     object::Object,
+    paging,
     reap_page::{Goes, ReapPage, Reapable},
     record::{Record, Storage, Stored},
     rules::Mutant,
@@ -319,12 +320,12 @@ impl Run {
     ) -> Found {
         let (partition, limit) = (self.from.partition, env.config.tree_page);
         let (mut items, mut floor) = (Vec::new(), None);
-        let found = env.storage.scan(&self.from, limit);
-        let scanned = found.len();
-        let whole = found.len() == limit && found.iter().all(|(key, _)| key.partition == partition);
-        self.next = found.last().filter(|_| whole).map(|(key, _)| hints::after(key.clone()));
+        let page = paging::read(env.storage, self.from.clone(), limit);
+        let scanned = page.records.len();
+        let here = page.last.filter(|last| last.partition == partition);
+        self.next = here.map(hints::after);
         let me = env.incarnation;
-        let mine = found.into_iter().take_while(|(key, _)| key.partition == partition);
+        let mine = page.records.into_iter().take_while(|(key, _)| key.partition == partition);
         for (place, stored) in mine {
             let Stored::Found(Record { object, damaged: None, .. }) = stored else { continue };
             let Some(bucket) = env.bucket(&place) else { continue };

@@ -23,6 +23,7 @@ use crate::{
     key::{Key, Partition, RecordKey},
     mending,
     object::Object,
+    paging,
     record::{Storage, Stored},
     rules::{Mutant, Rules},
     step::Timer,
@@ -241,9 +242,8 @@ impl Trees {
             env.trees.next_turn();
         }
         let Some(from) = env.trees.next_scan(here) else { return rest(env) };
-        let stored = env.storage.scan(&from, env.config.tree_page);
-        let is_end = stored.len() < env.config.tree_page;
-        for (key, stored) in stored {
+        let page = paging::read(env.storage, from, env.config.tree_page);
+        for (key, stored) in page.records {
             let stored = mending::judge(env, &key, stored);
             env.trees.pass_below(here, key.partition);
             let Some(scan) = env.trees.scan.as_mut().filter(|scan| scan.partition == key.partition)
@@ -260,7 +260,7 @@ impl Trees {
             }
             scan.passed = Some(key.key);
         }
-        if is_end {
+        if page.last.is_none() {
             let end = Partition(env.view.partitions().count());
             env.trees.pass_below(here, end);
         }
