@@ -113,6 +113,7 @@ proptest! {
         let results = cart::check(&history);
         prop_assert_eq!(results.valid, Verdict::Valid, "{:?}", results);
         prop_assert_eq!(results.stale_count, 0);
+        prop_assert_eq!(results.read_your_writes_count + results.monotonic_reads_count, 0);
         prop_assert!(results.acknowledged_count > 0);
         prop_assert_eq!(&from_file(&history, "history.jsonl"), &results);
         prop_assert_eq!(&from_file(&history, "history.edn"), &results);

@@ -29,6 +29,9 @@ const INVALID: [(&str, &str, &str); 18] = [
     ("stale-strict-final", "stale-strict", "a1"),
 ];
 
+/// Histories that break a promise which nobody made: reported, and valid.
+const REPORTED: [(&str, &str); 2] = [("read-your-writes", "a2"), ("monotonic-reads", "a2")];
+
 /// Bad histories that say nothing, and why.
 const UNKNOWN: [(&str, &str); 7] = [
     ("unread", "1 carts have no final read after their last acknowledgement: c1"),
@@ -84,6 +87,26 @@ fn good_histories_are_valid_and_bad_ones_invalid_for_the_named_reason() {
 }
 
 #[test]
+fn what_a_process_misses_of_what_it_wrote_or_saw_is_reported() {
+    for (class, add_id) in REPORTED {
+        for (name, expected) in
+            [(format!("{class}-ok"), vec![]), (format!("{class}-bad"), vec![add_id.to_owned()])]
+        {
+            let results = check(&name);
+            assert_eq!((results.valid, faults(&results)), (Verdict::Valid, Vec::new()), "{name}");
+            let lists = [
+                ("read-your-writes", results.read_your_writes, results.read_your_writes_count),
+                ("monotonic-reads", results.monotonic_reads, results.monotonic_reads_count),
+            ];
+            for (other, list, count) in lists {
+                let expected = if other == class { expected.clone() } else { vec![] };
+                assert_eq!((list.len() as u64, list), (count, expected), "{name}: {other}");
+            }
+        }
+    }
+}
+
+#[test]
 fn histories_that_do_not_tell_are_unknown_and_say_why() {
     for (name, reason) in UNKNOWN {
         assert_eq!(check(&format!("{name}-ok")).valid, Verdict::Valid, "{name}");
@@ -97,7 +120,7 @@ fn every_pair_in_the_folder_is_tested() {
     let tested: BTreeSet<String> = INVALID
         .iter()
         .map(|(name, ..)| *name)
-        .chain(UNKNOWN.iter().map(|(name, _)| *name))
+        .chain(UNKNOWN.iter().chain(&REPORTED).map(|(name, _)| *name))
         .flat_map(|name| [format!("{name}-ok.jsonl"), format!("{name}-bad.jsonl")])
         .collect();
     let files = std::fs::read_dir(data()).expect("the folder").map(|file| file.expect("a file"));

@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 use super::batch::{Argument, Batch, Content, Items, Name, Operation};
 use super::results::OpCounts;
 use super::rules::{Found, Notes, Read};
+use super::session::Sessions;
 use super::state::{Cart, Carts, OwnCopy};
 use super::timeline::{Moment, Timeline, WriteGaps};
 use crate::event::EventType;
@@ -22,6 +23,7 @@ pub(crate) struct Checker {
     /// Faults seen as they happened, each addition once in each class.
     pub(crate) found: Vec<Found>,
     processes: Processes,
+    sessions: Sessions,
     reads: u32,
 }
 
@@ -155,11 +157,14 @@ impl Checker {
                 EventType::Fail | EventType::Info | EventType::Invoke => Ok(()),
             };
         }
-        let Pending { cart, strict, add, cancel, .. } = pending;
-        let cart = &mut self.carts.list[cart as usize];
+        let Pending { cart: number, strict, add, cancel, .. } = pending;
+        let cart = &mut self.carts.list[number as usize];
         match outcome {
             EventType::Ok => {
                 self.gaps.acknowledge(event.time);
+                if let Some(addition) = add {
+                    self.sessions.wrote(process, number, addition);
+                }
                 cart.acknowledge(add, &cancel, strict || event.strict, moment);
             }
             EventType::Fail => {
@@ -191,12 +196,16 @@ impl Checker {
             final_read: pending.final_read || event.final_read,
             local,
         };
-        let (cart, mut notes) = self.look_at(pending.cart);
+        let Self { carts, timeline, found, sessions, .. } = self;
+        let cart = &mut carts.list[pending.cart as usize];
         if cart.key != key {
             return Err(format!("process {} reads another cart than it asked for", event.process));
         }
+        let mut notes = Notes { timeline, found, cart: pending.cart };
         let shown = cart.read(batch, items, read, &mut notes);
-        if read.is_copy() {
+        if !read.local {
+            sessions.read(event.process, cart, read, shown, &mut notes);
+        } else if read.final_read {
             let node = event.node.ok_or("a local read names no node")?;
             let node = self.node(batch.str(node));
             let copies = &mut self.carts.list[pending.cart as usize].copies;

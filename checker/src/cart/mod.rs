@@ -5,7 +5,11 @@
 //!   failed is none, one that was never completed may have), and a final read invoked after it;
 //! - a strict read must show what a strict write was acknowledged for before the read was invoked,
 //!   unless a cancellation naming it was invoked before the read was completed;
-//! - everything else that a read misses, or still shows, is *stale*: reported, not condemned.
+//! - everything else that a read misses, or still shows, is *stale*: reported, not condemned;
+//! - so is what a process had written or seen itself and then misses (the session guarantees *read
+//!   your writes* and *monotonic reads*): where both of its operations were strict, and the addition
+//!   was acknowledged strictly, that is a stale strict read. A strict read promises no more: what it
+//!   shows may be a write that is not acknowledged yet, and that the next one misses.
 //!
 //! Order is the history's, not the clock's. Final reads (`final?`) are taken after quiet only: a
 //! harness that does not reach quiet must not mark any, and the verdict is unknown.
@@ -18,6 +22,7 @@ mod report;
 mod results;
 mod rules;
 mod scan;
+mod session;
 mod shape;
 mod state;
 mod stream;

@@ -59,6 +59,8 @@ fn fill(mut checker: Checker, found: &[Found], mut recovered: Vec<String>) -> Re
         (names(Class::Lost), names(Class::Resurrected), names(Class::Phantom));
     let (duplicated, denied) = (names(Class::Duplicated), names(Class::Denied));
     let (stale_strict, stale) = (names(Class::StaleStrict), names(Class::Stale));
+    let (read_your_writes, monotonic_reads) =
+        (names(Class::ReadYourWrites), names(Class::MonotonicReads));
     let diverged = diverged(&checker);
     let unread = unread(&checker);
     let worst_stale = worst_stale(&checker, found);
@@ -92,6 +94,10 @@ fn fill(mut checker: Checker, found: &[Found], mut recovered: Vec<String>) -> Re
         stale_strict,
         stale_count: stale.len() as u64,
         stale,
+        read_your_writes_count: read_your_writes.len() as u64,
+        read_your_writes,
+        monotonic_reads_count: monotonic_reads.len() as u64,
+        monotonic_reads,
         worst_stale_latency_ms: worst_stale.iter().filter_map(|s| s.latency_ms).max().unwrap_or(0),
         worst_stale,
         anomalies: anomalies(&checker, found),
@@ -208,7 +214,7 @@ fn describe(checker: &Checker, found: &Found) -> Anomaly {
 fn anomalies(checker: &Checker, found: &[Found]) -> Vec<Anomaly> {
     let mut described: BTreeMap<Class, usize> = BTreeMap::new();
     let mut anomalies = Vec::new();
-    for found in found.iter().filter(|found| found.class != Class::Stale) {
+    for found in found.iter().filter(|found| found.class.is_fault()) {
         let already = described.entry(found.class).or_default();
         if *already < MAX_DESCRIBED {
             anomalies.push(describe(checker, found));

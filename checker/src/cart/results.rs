@@ -61,6 +61,15 @@ pub struct Results {
     /// Not lost, but missing from a read that began after the acknowledgement, or visible in one
     /// that began after an acknowledged cancellation. Reported only.
     pub stale: Vec<String>,
+    /// How many are in `read-your-writes`.
+    pub read_your_writes_count: u64,
+    /// Missing from a read of the very process that had been told that it was added. Reported only:
+    /// where both were strict it is `stale-strict` too.
+    pub read_your_writes: Vec<String>,
+    /// How many are in `monotonic-reads`.
+    pub monotonic_reads_count: u64,
+    /// Missing from a read of a process whose read of that cart before had shown it. Reported only.
+    pub monotonic_reads: Vec<String>,
     /// The longest time in milliseconds from an acknowledgement to the start of a read that did
     /// not show its effect; 0 if nothing was stale.
     pub worst_stale_latency_ms: u64,
@@ -110,6 +119,25 @@ pub enum Class {
     StaleStrict,
     /// See [`Results::stale`].
     Stale,
+    /// See [`Results::read_your_writes`].
+    ReadYourWrites,
+    /// See [`Results::monotonic_reads`].
+    MonotonicReads,
+}
+
+impl Class {
+    /// Whether it makes a history invalid.
+    pub(crate) fn is_fault(self) -> bool {
+        match self {
+            Self::Lost
+            | Self::Resurrected
+            | Self::Phantom
+            | Self::Duplicated
+            | Self::Denied
+            | Self::StaleStrict => true,
+            Self::Stale | Self::ReadYourWrites | Self::MonotonicReads => false,
+        }
+    }
 }
 
 /// One addition of a class, with the events that show it.
@@ -187,6 +215,10 @@ impl Results {
             stale_strict: Vec::new(),
             stale_count: 0,
             stale: Vec::new(),
+            read_your_writes_count: 0,
+            read_your_writes: Vec::new(),
+            monotonic_reads_count: 0,
+            monotonic_reads: Vec::new(),
             worst_stale_latency_ms: 0,
             worst_stale: Vec::new(),
             anomalies: Vec::new(),

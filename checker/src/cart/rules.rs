@@ -47,11 +47,6 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    /// Whether owners are compared by it.
-    pub(crate) fn is_copy(self) -> bool {
-        self.local && self.final_read
-    }
-
     /// As what it is judged.
     fn kinds(self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(move |kind| match kind {
@@ -157,7 +152,7 @@ impl Cart {
         }
     }
 
-    /// A read succeeded. Returns what it showed, if that is an owner's copy to compare.
+    /// A read succeeded. Returns what it showed.
     pub(crate) fn read(
         &mut self,
         batch: &Batch,
@@ -165,13 +160,11 @@ impl Cart {
         read: Read,
         notes: &mut Notes<'_>,
     ) -> Vec<u32> {
-        let mut shown = Vec::with_capacity(if read.is_copy() { items.length as usize } else { 0 });
+        let mut shown = Vec::with_capacity(items.length as usize);
         for item in batch.items(items) {
             let addition = self.intern(item.key, batch.str(item.add_id));
             self.show(read, addition, item.terms, notes);
-            if read.is_copy() {
-                shown.push(addition);
-            }
+            shown.push(addition);
         }
         for kind in read.kinds() {
             let additions = &mut self.additions;
@@ -246,6 +239,22 @@ impl Cart {
                     notes.fault(Class::StaleStrict, addition, promised, read);
                 }
             }
+        }
+    }
+
+    /// A process misses what it wrote itself.
+    pub(crate) fn missed_own_write(&mut self, addition: u32, read: Read, notes: &mut Notes<'_>) {
+        let state = &mut self.additions[addition as usize];
+        if !std::mem::replace(&mut state.own_write_missed, true) {
+            notes.fault(Class::ReadYourWrites, addition, state.acknowledged, read.invoked);
+        }
+    }
+
+    /// A process misses what it had seen.
+    pub(crate) fn missed_what_it_saw(&mut self, addition: u32, read: Read, notes: &mut Notes<'_>) {
+        let state = &mut self.additions[addition as usize];
+        if !std::mem::replace(&mut state.missed_again, true) {
+            notes.fault(Class::MonotonicReads, addition, state.acknowledged, read.invoked);
         }
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct Addition {
     pub(crate) phantom: bool,
     pub(crate) resurrected: bool,
     pub(crate) stale_strict: bool,
+    /// Some process missed it after it had written it, or seen it.
+    pub(crate) own_write_missed: bool,
+    pub(crate) missed_again: bool,
 }
 
 impl Addition {
@@ -49,6 +52,11 @@ impl Addition {
 
     pub(crate) fn is_acknowledged(&self) -> bool {
         self.acknowledged != Moment::NEVER
+    }
+
+    /// No cancellation has happened, may have happened, or is in flight.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.maybe_cancelled && self.open_cancels == 0
     }
 
     fn new(key: Key, name_end: usize) -> Self {
@@ -73,6 +81,8 @@ impl Addition {
             phantom: false,
             resurrected: false,
             stale_strict: false,
+            own_write_missed: false,
+            missed_again: false,
         }
     }
 }

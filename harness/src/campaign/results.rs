@@ -130,6 +130,10 @@ impl Results {
             let worst = check.worst_stale_latency_ms;
             format!("{} in sloppy reads, the worst for {worst} ms (allowed)", check.stale_count)
         });
+        row("sessions", {
+            let (written, seen) = (check.read_your_writes_count, check.monotonic_reads_count);
+            format!("{written} missed by who wrote them, {seen} by who had seen them (allowed)")
+        });
         row("recovered", format!("{} of unknown outcome (allowed)", check.recovered_count));
         let faults: Vec<_> = self
             .faults

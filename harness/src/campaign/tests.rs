@@ -173,6 +173,8 @@ async fn results_have_the_keys_that_others_rely_on() {
         "diverged",
         "stale-count",
         "stale",
+        "read-your-writes-count",
+        "monotonic-reads-count",
         "worst-stale-latency-ms",
         "faults",
         "availability",
