@@ -5,6 +5,8 @@ use std::{fs, path::Path};
 use assert_cmd::Command;
 use serde_json::Value;
 
+use crate::{command::cartwheel, running::Running};
+
 /// Runs a campaign in a folder of its own; gives its exit code, its results and what it printed.
 pub(crate) fn campaign(store: &Path, arguments: &[&str]) -> (i32, Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cartwheel"));
@@ -80,4 +82,41 @@ fn the_papers_cart_loses_no_addition_and_at_most_brings_removed_ones_back() {
     let verdict = (code, &results["valid?"]);
     let expected = if resurrected { (1, Value::Bool(false)) } else { (0, Value::Bool(true)) };
     assert_eq!(verdict, (expected.0, &expected.1), "{said}");
+}
+
+#[test]
+fn ctrl_c_ends_a_campaign_which_then_knows_nothing_and_leaves_what_it_has() {
+    let store = tempfile::tempdir().expect("a folder");
+    let at = store.path().to_str().expect("a name of letters");
+    let arguments = ["campaign", "--time-limit", "600", "--seed", "9", "--store", at];
+    let campaign = Running::start(&arguments, store.path());
+    assert_eq!(campaign.until("seed"), ["seed 9"], "the seed comes first");
+    campaign.until("additions acknowledged");
+    let (said, code) = campaign.interrupt();
+    assert_eq!(code, Some(2), "{said}");
+    let file = |name: &str| {
+        let path = store.path().join("latest").join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let results: Value = serde_json::from_str(&file("results.json")).expect("results are JSON");
+    assert_eq!(results["valid?"], "unknown", "{results}");
+    assert!(results["acknowledged-count"].as_u64() > Some(0), "{results}");
+    assert!(file("history.jsonl").lines().count() > 100, "{said}");
+    assert!(said.contains("interrupted") && said.contains("--seed 9"), "{said}");
+    let data = fs::read_dir(store.path().join("latest/data")).expect("data folders are kept");
+    for node in data {
+        // Who runs on holds the lock of its store.
+        let folder = node.expect("an entry").path();
+        let lock = fs::File::open(folder.join("sled/db")).expect("a store");
+        assert!(lock.try_lock().is_ok(), "{} is still open", folder.display());
+    }
+}
+
+#[test]
+fn a_campaign_that_cannot_write_what_it_finds_has_crashed() {
+    let store = tempfile::NamedTempFile::new().expect("a file");
+    let at = store.path().to_str().expect("a name of letters");
+    let (code, said) = cartwheel(&["campaign", "--time-limit", "1", "--store", at]);
+    assert_eq!(code, 255, "{said}");
+    assert!(said.contains(at), "{said} does not name {at}");
 }

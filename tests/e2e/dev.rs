@@ -1,78 +1,12 @@
 //! `cartwheel dev` as somebody meets it: a local cluster, the commands that it suggests, the examples, ctrl-c.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    time::{Duration, Instant},
+use std::path::PathBuf;
+
+use crate::{
+    command::cartwheel,
+    refusals::json,
+    running::{PATIENCE, Running},
 };
-
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::{command::cartwheel, refusals::json};
-
-/// How long the cluster may take to start, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// `cartwheel dev` while it runs; its nodes end with it, whatever becomes of the test.
-struct Dev {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Dev {
-    /// Starts it, with its temporary folder in this one.
-    fn start(folder: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cartwheel"))
-            .args(["dev", "--port", "0"])
-            .env("TMPDIR", folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (told, lines) = channel();
-        std::thread::spawn(move || {
-            let all_told = out.lines().map_while(Result::ok).all(|line| told.send(line).is_ok());
-            drop((told, all_told));
-        });
-        Self { child, lines }
-    }
-
-    /// The lines up to the one that has this word.
-    fn until(&self, word: &str) -> Vec<String> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut heard: Vec<String> = Vec::new();
-        while !heard.last().is_some_and(|line| line.contains(word)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => heard.push(line),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("it did not say {word}; it said:\n{}", heard.join("\n"))
-                }
-            }
-        }
-        heard
-    }
-
-    /// Sends ctrl-c and waits for the end; gives the exit code.
-    fn interrupt(mut self) -> Option<i32> {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it runs");
-        // Its output ends when it does, so that there is nothing to poll.
-        self.until("stopping");
-        while self.lines.recv_timeout(PATIENCE).is_ok() {}
-        self.child.wait().expect("it ended").code()
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Runs an example against a node; gives what it printed. Cargo builds examples with the tests, beside them.
 fn example(name: &str, node: &str) -> String {
@@ -92,7 +26,7 @@ fn example(name: &str, node: &str) -> String {
 #[test]
 fn a_local_cluster_serves_commands_and_examples_and_ends_at_ctrl_c() {
     let folder = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start(folder.path());
+    let dev = Running::start(&["dev", "--port", "0"], folder.path());
     let serves = dev.until(" nodes serve on ").pop().expect("a line");
     let nodes: Vec<&str> =
         serves.rsplit(" nodes serve on ").next().expect("addresses").split(", ").collect();
@@ -125,7 +59,9 @@ fn a_local_cluster_serves_commands_and_examples_and_ends_at_ctrl_c() {
 
     let left = || std::fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(left(), 1, "stores and logs are in a folder of their own");
-    assert_eq!(dev.interrupt(), Some(0));
+    let (said, code) = dev.interrupt();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("stopping"), "{said}");
     assert_eq!(left(), 0, "a temporary cluster leaves nothing behind");
     let (code, said) = cartwheel(&["status", "--timeout", "500", "--node", nodes[0]]);
     assert!(code == 255 && said.contains("is a cluster running?"), "{code}: {said}");

@@ -12,3 +12,4 @@ mod layouts;
 mod members;
 mod reaping;
 mod refusals;
+mod running;
