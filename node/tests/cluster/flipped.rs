@@ -21,10 +21,10 @@ use crate::flips::{Random, copy, flip};
 
 const SEED: u64 = 0x5eed_f11b;
 const KEYS: usize = 60;
-/// Flips anywhere in the folder.
-const ANYWHERE: usize = 40;
-/// Flips in the stored value of a record, which sled takes for what was written.
-const IN_VALUES: usize = 8;
+/// How often a bit is flipped anywhere in the folder.
+const ANYWHERE: usize = 120;
+/// How often one is flipped in each of some stored values, which sled takes for what was written, and of how many.
+const IN_VALUES: (usize, usize) = (8, 15);
 /// The owner that lacks everything, the other that holds it, and the one whose folder is spoilt.
 const LACKS: usize = 0;
 const HOLDS: usize = 1;
@@ -54,7 +54,7 @@ struct Seen {
     refused: usize,
     /// It stops when it comes upon the damage, and says why.
     stopped: usize,
-    /// Records are damaged and mended.
+    /// So many records are damaged and mended.
     mended: usize,
     /// All is there.
     nothing: usize,
@@ -89,19 +89,24 @@ impl World {
         copy(&self.saved.path().join(number.to_string()), data);
     }
 
-    /// Flips a bit of what is stored of some record, as sled's own checksums do not see it.
-    fn flip_in_value(&mut self, folder: PathBuf) -> String {
+    /// Flips a bit of what is stored of so many records, as sled's own checksums do not see it.
+    fn flip_in_values(&mut self, folder: PathBuf, count: usize) -> String {
         let engine = SledEngine::open(&folder.join("sled")).expect("a sound store");
-        let records = engine.scan(&[0x10], Some(&[0x11]), 2 * KEYS).expect("it can be listed");
+        let mut records = engine.scan(&[0x10], Some(&[0x11]), 2 * KEYS).expect("it can be listed");
         assert_eq!(records.len(), KEYS);
-        let (key, value) = &records[self.random.below(KEYS as u64) as usize];
-        let mut bytes = value.clone().expect("it can be read").to_vec();
-        let at = self.random.below(bytes.len() as u64) as usize;
-        bytes[at] ^= 1 << self.random.below(8);
         let mut batch = Batch::new();
-        batch.write(key.clone(), Some(Bytes::from(bytes)));
+        let mut what = Vec::new();
+        for _ in 0..count {
+            let chosen = self.random.below(records.len() as u64) as usize;
+            let (key, value) = records.swap_remove(chosen);
+            let mut bytes = value.expect("it can be read").to_vec();
+            let at = self.random.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << self.random.below(8);
+            what.push(format!("{} byte {at} of its value", key.escape_ascii()));
+            batch.write(key, Some(Bytes::from(bytes)));
+        }
         engine.commit(batch).expect("it commits");
-        format!("{} byte {at} of its value", key.escape_ascii())
+        what.join(", ")
     }
 
     /// Flips a bit and looks what becomes of it.
@@ -111,7 +116,7 @@ impl World {
         let what = if number < ANYWHERE {
             flip(&folder, number, &mut self.random)
         } else {
-            self.flip_in_value(folder.clone())
+            self.flip_in_values(folder.clone(), IN_VALUES.1)
         };
         let what = format!("flip {number} of seed {SEED:#x}, {what}");
         let failed = Arc::new(AtomicBool::new(false));
@@ -134,7 +139,7 @@ impl World {
             seen.nothing += 1;
         } else {
             self.mends(&what, &damaged).await;
-            seen.mended += 1;
+            seen.mended += damaged.len();
         }
         self.cluster.kill(LACKS).await;
         self.cluster.kill(SPOILT).await;
@@ -216,13 +221,13 @@ fn strictly(request: Request) -> Request {
 #[tokio::test]
 async fn a_bit_flipped_in_a_stopped_nodes_folder_hides_nothing_that_was_acknowledged() {
     let (mut world, mut seen) = (World::new().await, Seen::default());
-    for number in 0..ANYWHERE + IN_VALUES {
+    for number in 0..ANYWHERE + IN_VALUES.0 {
         world.flip(number, &mut seen).await;
     }
     // libtest shows nothing that a passing test prints.
     let said = writeln!(std::io::stderr(), "seed {SEED:#x}: {seen:?}");
     said.expect("standard error takes it");
     // Each flip in a value reaches the mending.
-    assert!(seen.mended >= IN_VALUES, "{seen:?}");
+    assert!(seen.mended >= IN_VALUES.0 * IN_VALUES.1, "{seen:?}");
     assert!(seen.refused > 0 && seen.nothing > 0, "the flips show little: {seen:?}");
 }
