@@ -11,16 +11,24 @@ const SEATS_COMPARED: usize = 32;
 /// How many chains of moves one node of a level is worth.
 const CHAINS_PER_NODE: usize = 8;
 
+/// How many chains a level is worth with few nodes: each may have many slots too many, and a chain among few is found quickly.
+const LEAST_CHAINS: usize = 512;
+
 /// Whether in a partition a node can take the seat at a rank.
 type Rule = fn(&Seats, usize, u32, usize, u16) -> bool;
 
 impl Seats {
-    /// Fills vacant seats and evens out all levels, from the lowest to the highest.
-    pub(super) fn balance(&mut self) {
+    /// Fills vacant seats and evens out all levels, from the lowest to the highest. Where nothing but new members makes the step,
+    /// these are named: then little more than their shares is to move.
+    pub(super) fn balance(&mut self, newcomers: &[u16]) {
+        self.count_changes();
         for level in 0..self.levels.len() {
             self.spread(level);
             self.fill(level);
             self.take_all(level, Self::joins);
+        }
+        if !newcomers.is_empty() {
+            self.limit_changes(newcomers);
         }
         // First with swaps, which leave higher levels as they are, then with what else there is.
         for level in 0..self.levels.len() {
@@ -148,7 +156,7 @@ impl Seats {
 
     /// Makes chains of moves until every node has its share of a level, or none helps any more.
     fn make_chains(&mut self, level: usize, rule: Rule) {
-        for _ in 0..CHAINS_PER_NODE * self.node_count() {
+        for _ in 0..LEAST_CHAINS.max(CHAINS_PER_NODE * self.node_count()) {
             let over = self.nodes(|seats, node| seats.is_over(level, node));
             let short = self.nodes(|seats, node| seats.is_far_below(level, node));
             let moved = if !over.is_empty() {
@@ -348,19 +356,20 @@ impl Seats {
     }
 
     fn is_short(&self, level: usize, node: u16) -> bool {
-        let level = &self.levels[level];
-        level.loads[usize::from(node)] < level.least[usize::from(node)]
+        let (of_level, node) = (&self.levels[level], usize::from(node));
+        of_level.loads[node] < of_level.least[node] && self.may_even_out(level)
     }
 
     /// One slot below the share is not worth a chain.
     fn is_far_below(&self, level: usize, node: u16) -> bool {
-        let level = &self.levels[level];
-        level.loads[usize::from(node)] + 1 < level.least[usize::from(node)]
+        let (of_level, node) = (&self.levels[level], usize::from(node));
+        of_level.loads[node] + 1 < of_level.least[node] && self.may_even_out(level)
     }
 
     fn is_over(&self, level: usize, node: u16) -> bool {
-        let level = &self.levels[level];
-        level.loads[usize::from(node)] > level.most[usize::from(node)]
+        let load = self.levels[level].loads[usize::from(node)];
+        load > self.levels[level].most[usize::from(node)]
+            && (self.may_even_out(level) || load > self.bearable(level, node))
     }
 
     fn has_room(&self, level: usize, node: u16) -> bool {

@@ -5,7 +5,7 @@ use core::{cmp::Reverse, ops::Range};
 
 use super::{
     fallback::tie,
-    share::{Shares, whole_slots},
+    share::{SLOT, Shares, whole_slots},
 };
 use crate::id::NodeId;
 
@@ -47,6 +47,10 @@ pub(super) struct Level {
     pub least: Vec<u32>,
     /// The share, rounded up.
     pub most: Vec<u32>,
+    /// How many slots have got another owner in this step.
+    changes: usize,
+    /// With so many the step evens out no further than it must.
+    enough: usize,
 }
 
 /// How much a node wants or can spare a slot; the least comes first. What its level says (0: it should
@@ -200,6 +204,7 @@ impl Seats {
         }
         let affected = self.level_of[rank]..seat.map_or(self.levels.len(), |s| self.level_of[s]);
         for level in &mut self.levels[affected] {
+            level.changes += 1;
             if holder != VACANT {
                 level.loads[usize::from(holder)] -= 1;
             }
@@ -230,6 +235,34 @@ impl Seats {
 
     fn pair(&self, a: u16, b: u16) -> usize {
         usize::from(a) * self.ids.len() + usize::from(b)
+    }
+
+    /// From here on slots that get another owner are counted: all are where they were.
+    pub(super) fn count_changes(&mut self) {
+        for level in &mut self.levels {
+            level.changes = 0;
+        }
+    }
+
+    /// No more slots are to change for evenness alone when two fifths more than the newcomers' shares have.
+    pub(super) fn limit_changes(&mut self, newcomers: &[u16]) {
+        for level in &mut self.levels {
+            let share: u64 = newcomers.iter().map(|node| level.shares[usize::from(*node)]).sum();
+            level.enough = (share / SLOT * 7 / 5) as usize;
+        }
+    }
+
+    /// Whether slots of a level may move only to make loads more even.
+    pub(super) fn may_even_out(&self, level: usize) -> bool {
+        self.levels[level..].iter().all(|level| level.changes < level.enough)
+    }
+
+    /// How many slots of a level a node may be left with: its share rounded up, or a little more, by a fifth if there are several
+    /// zones.
+    pub(super) fn bearable(&self, level: usize, node: u16) -> u32 {
+        let (level, node) = (&self.levels[level], usize::from(node));
+        let percent = if self.zone_count > 1 { 120 } else { 104 };
+        level.most[node].max((level.shares[node] * percent / (100 * SLOT)) as u32)
     }
 
     /// How much a node wants a slot of a level.
@@ -266,7 +299,8 @@ impl Level {
         let loads = vec![0; shares.weights.len()];
         let shares = shares.of_size(end);
         let (least, most) = shares.iter().map(|&share| whole_slots(share)).unzip();
-        Self { end, zones_needed, loads, shares, least, most }
+        let (changes, enough) = (0, usize::MAX);
+        Self { end, zones_needed, loads, shares, least, most, changes, enough }
     }
 
     /// `half_slots` in relation to the share, for comparison: at most 2 x 65,536 + 1 of them.

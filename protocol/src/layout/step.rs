@@ -91,6 +91,8 @@ struct Draft {
     buckets: BTreeMap<BucketName, Bucket>,
     /// Who has the seats of a member of the layout before: itself, or who replaced it.
     heirs: BTreeMap<NodeId, NodeId>,
+    /// Whether nothing but joins was asked for.
+    grows: bool,
 }
 
 impl Draft {
@@ -99,10 +101,11 @@ impl Draft {
         let (members, draining) = (by_id(&layout.members), by_id(&layout.draining));
         let buckets = layout.buckets.iter().map(|b| (b.name.clone(), b.clone())).collect();
         let heirs = layout.members.iter().map(|m| (m.id, m.id)).collect();
-        Self { members, draining, buckets, heirs }
+        Self { members, draining, buckets, heirs, grows: true }
     }
 
     fn apply(&mut self, command: &Command) -> Result<(), LayoutError> {
+        self.grows &= matches!(command, Command::Join(_));
         match command {
             Command::Join(member) => self.join(member.clone())?,
             Command::Leave(id) | Command::Remove(id) => {
@@ -198,7 +201,10 @@ impl Draft {
         let buckets: Vec<Bucket> = self.buckets.into_values().collect();
         let mut seats = seats_for(&members, before.partitions, &sizes_of(&buckets));
         keep_seats(&mut seats, &members, before, &self.heirs);
-        seats.balance();
+        let is_new = |(_, member): &(usize, &Member)| !self.heirs.contains_key(&member.id);
+        let newcomers = members.iter().enumerate().filter(is_new).map(|(at, _)| at as u16);
+        let grows = self.grows && !before.members.is_empty();
+        seats.balance(&newcomers.filter(|_| grows).collect::<Vec<_>>());
         seats.settle_order();
         let width = seats.width() as u8;
         let (number, partitions) = (before.number + 1, before.partitions);
