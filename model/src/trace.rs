@@ -50,6 +50,7 @@ impl Observer for Lines {
             // Nobody is suspected among members, and time does not pass.
             MemberEffect::Suspect { .. }
             | MemberEffect::Addresses
+            | MemberEffect::Disagrees { .. }
             | MemberEffect::SetTimer { .. }
             | MemberEffect::Choose { .. } => return,
         };

@@ -57,6 +57,10 @@ fn describe() {
         "cartwheel_false_suspicions_total",
         "Those of a peer whose connection was there all the time"
     );
+    describe_counter!(
+        "cartwheel_layout_disagreements_total",
+        "Gossip of a peer that goes by another layout under the same number"
+    );
     describe_counter!("cartwheel_damaged_records_total", "Records whose checksum failed");
     describe_counter!("cartwheel_exchanges_total", "Exchanges of trees, by outcome");
     describe_counter!(

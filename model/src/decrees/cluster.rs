@@ -331,7 +331,9 @@ impl Cluster {
                     self.hosts[at].make_mut().tail.push((saved, ticket));
                 }
                 MemberEffect::View(view) => self.given(at, &view, observer),
-                MemberEffect::Suspect { .. } | MemberEffect::Addresses => {}
+                MemberEffect::Suspect { .. }
+                | MemberEffect::Addresses
+                | MemberEffect::Disagrees { .. } => {}
                 MemberEffect::SetTimer { timer: MemberTimer::Gossip, .. } => {}
                 MemberEffect::SetTimer { timer: MemberTimer::Propose, .. } => {
                     self.hosts[at].make_mut().pauses = true;

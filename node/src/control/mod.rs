@@ -15,7 +15,7 @@ mod seeds;
 mod seen;
 mod suspicions;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,8 +29,9 @@ use cartwheel_protocol::membership::{
     Evidence, Fate, MemberEffect, MemberEffects, MemberInput, MemberTicket, MemberTimer,
     Membership, Saved, Staged, Wish,
 };
-use cartwheel_protocol::view::View;
+use cartwheel_protocol::view::{View, ViewId};
 use cartwheel_protocol::{Fact, Input};
+use metrics::counter;
 use tokio::sync::watch;
 
 pub(crate) use self::inbox::{ControlInbox, ControlOutlet, Delivery, inbox};
@@ -69,6 +70,8 @@ pub(crate) struct Control {
     tickets: VecDeque<(u64, MemberTicket)>,
     effects: MemberEffects,
     suspicions: Suspicions,
+    /// Who goes by another layout under the same number, and under which: each is logged once.
+    disagreeing: BTreeSet<(NodeId, ViewId)>,
     /// When the view last changed.
     changed: Instant,
     /// The committer has stopped the node.
@@ -86,6 +89,7 @@ impl Control {
             tickets: VecDeque::new(),
             effects: MemberEffects::new(),
             suspicions: Suspicions::new(),
+            disagreeing: BTreeSet::new(),
             changed: Instant::now(),
             is_over: false,
         };
@@ -269,6 +273,7 @@ impl Control {
             MemberEffect::View(view) => self.go_by(&view),
             MemberEffect::Suspect { node, suspected } => self.opine(node, suspected),
             MemberEffect::Addresses => self.dial(),
+            MemberEffect::Disagrees { node, view } => self.disagrees(node, view),
             MemberEffect::SetTimer { timer, after_ms } => {
                 let at = Instant::now() + Duration::from_millis(after_ms.into());
                 self.timers.insert(timer, at);
@@ -306,6 +311,18 @@ impl Control {
         }
         self.parts.router.opinion(&opinion);
         self.publish();
+    }
+
+    /// A peer has made another layout of the decree that this node carried out too. Each period would tell it anew.
+    fn disagrees(&mut self, node: NodeId, view: ViewId) {
+        counter!("cartwheel_layout_disagreements_total").increment(1);
+        if self.disagreeing.insert((node, view)) {
+            tracing::error!(
+                peer = %node, %view,
+                "the peer goes by another layout under this number: the two run programs that lay out a cluster \
+                 differently; run one version, and replace one of the nodes by a new one"
+            );
+        }
     }
 
     /// Shows the others what is known now.

@@ -6,7 +6,11 @@ use super::{
     Brief, Choice, Evidence, MemberEffect, MemberEffects, MemberMessage, MemberTimer, Membership,
     Row, SEED_EVERY, Staged, Status, wishes,
 };
-use crate::{id::NodeId, view::ViewId};
+use crate::{
+    id::NodeId,
+    layout::LayoutHash,
+    view::{View, ViewId},
+};
 
 impl Membership {
     /// One period: the heartbeat advances, silent nodes are suspected, and a partner is chosen.
@@ -65,7 +69,8 @@ impl Membership {
     }
 
     fn gossip_to(&self, to: NodeId, effects: &mut MemberEffects) {
-        let message = MemberMessage::Gossip { brief: self.brief(), view: self.view_id() };
+        let view = self.view.as_deref().map(|view| (view.id(), newest_hash(view)));
+        let message = MemberMessage::Gossip { brief: self.brief(), view };
         effects.push(MemberEffect::Send { to, message });
     }
 
@@ -190,6 +195,21 @@ impl Membership {
         }
     }
 
+    /// One number is one layout: where it is not, whoever watches is told.
+    pub(super) fn compare_layouts(
+        &self,
+        from: NodeId,
+        theirs: Option<(ViewId, LayoutHash)>,
+        effects: &mut MemberEffects,
+    ) {
+        if let (Some((id, hash)), Some(view)) = (theirs, &self.view)
+            && id.era() == view.id().era()
+            && hash != newest_hash(view)
+        {
+            effects.push(MemberEffect::Disagrees { node: from, view: id });
+        }
+    }
+
     /// Counts the periods in which a member's heartbeat did not advance.
     fn suspect_the_still(&mut self, effects: &mut MemberEffects) {
         let Some(view) = self.view.clone() else { return };
@@ -223,4 +243,9 @@ impl Membership {
             effects.push(MemberEffect::Suspect { node, suspected });
         }
     }
+}
+
+/// The hash of the layout that a view leads to.
+fn newest_hash(view: &View) -> LayoutHash {
+    view.next().unwrap_or(view.layout()).hash()
 }

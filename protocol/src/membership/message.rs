@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::{
     id::NodeId,
-    layout::Command,
+    layout::{Command, LayoutHash},
     membership::roster::{Glimpse, Row},
     reap_page::Reaped,
     step::Fact,
@@ -81,8 +81,8 @@ pub enum MemberMessage {
     Gossip {
         /// What I know.
         brief: Brief,
-        /// The view that I go by; nothing if I have none.
-        view: Option<ViewId>,
+        /// The view that I go by, and the hash of its newest layout; nothing if I have none.
+        view: Option<(ViewId, LayoutHash)>,
     },
     /// What you seem to lack. With `wants` what I seem to lack, which is answered by another of these without.
     GossipOk {
@@ -173,6 +173,14 @@ pub enum MemberEffect {
     },
     /// Who can be reached where has changed: see [`super::Membership::addresses`].
     Addresses,
+    /// A peer goes by another layout under the number of this node's. Both carried out one decree, so their programs differ
+    /// in how a layout follows from the one before: nothing that counts on owners holds between them. For those who watch.
+    Disagrees {
+        /// The peer.
+        node: NodeId,
+        /// The number of both.
+        view: ViewId,
+    },
     /// Fire after so many milliseconds; replaces the same timer if it is set.
     SetTimer {
         /// Its name.
@@ -291,7 +299,7 @@ impl fmt::Display for MemberMessage {
         match self {
             Self::Gossip { brief: Brief { glimpses, staged }, view } => {
                 write!(f, "Gossip {} rows, {} staged", glimpses.len(), staged.len())?;
-                view.iter().try_for_each(|view| write!(f, ", {view}"))
+                view.iter().try_for_each(|(view, _)| write!(f, ", {view}"))
             }
             Self::GossipOk { beats, rows, staged, wants } => {
                 f.write_str("GossipOk")?;

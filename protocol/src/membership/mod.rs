@@ -241,7 +241,8 @@ impl Membership {
         match message {
             MemberMessage::Gossip { brief, view } => {
                 self.answer_gossip(from, &brief, Some(self.brief()), effects);
-                self.compare_views(from, view, effects);
+                self.compare_views(from, view.map(|(view, _)| view), effects);
+                self.compare_layouts(from, view, effects);
             }
             MemberMessage::GossipOk { beats, rows, staged, wants } => {
                 self.heard(Evidence::Answered(from), effects);

@@ -86,6 +86,11 @@ impl Checks {
     }
 
     /// The shards of a node are given a view.
+    /// A node says that another goes by another layout under one number.
+    pub(crate) fn disagrees(&mut self, node: u64, other: u64, view: ViewId) {
+        self.violated(format!("n{node} and n{other} go by two layouts under {view}"));
+    }
+
     pub(crate) fn given(&mut self, node: u64, view: &Arc<View>) {
         let id = view.id();
         self.carries(node, view);

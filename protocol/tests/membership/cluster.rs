@@ -266,6 +266,9 @@ impl Cluster {
                 }
                 MemberEffect::View(view) => self.given(node, &view),
                 MemberEffect::Suspect { .. } | MemberEffect::Addresses => {}
+                MemberEffect::Disagrees { node: other, view } => {
+                    self.checks.disagrees(node, other.0, view);
+                }
                 MemberEffect::SetTimer { timer, after_ms } => {
                     self.schedule(
                         after_ms.into(),

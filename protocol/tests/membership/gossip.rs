@@ -85,7 +85,8 @@ impl Nodes {
                 | MemberEffect::Save { .. }
                 | MemberEffect::View(_)
                 | MemberEffect::Suspect { .. }
-                | MemberEffect::Addresses => {}
+                | MemberEffect::Addresses
+                | MemberEffect::Disagrees { .. } => {}
             }
         }
     }

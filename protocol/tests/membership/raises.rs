@@ -48,6 +48,7 @@ pub(crate) fn saves(effects: &[MemberEffect]) -> Vec<(Arc<Saved>, MemberTicket)>
         | MemberEffect::View(_)
         | MemberEffect::Suspect { .. }
         | MemberEffect::Addresses
+        | MemberEffect::Disagrees { .. }
         | MemberEffect::SetTimer { .. }
         | MemberEffect::Choose { .. } => None,
     };
@@ -63,6 +64,7 @@ pub(crate) fn told(effects: &[MemberEffect]) -> Vec<(u64, ViewId)> {
         | MemberEffect::View(_)
         | MemberEffect::Suspect { .. }
         | MemberEffect::Addresses
+        | MemberEffect::Disagrees { .. }
         | MemberEffect::SetTimer { .. }
         | MemberEffect::Choose { .. } => None,
     };

@@ -51,6 +51,7 @@ fn given(effects: &[MemberEffect]) -> Option<Arc<View>> {
         | MemberEffect::Save { .. }
         | MemberEffect::Suspect { .. }
         | MemberEffect::Addresses
+        | MemberEffect::Disagrees { .. }
         | MemberEffect::SetTimer { .. }
         | MemberEffect::Choose { .. } => None,
     })

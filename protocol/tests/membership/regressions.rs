@@ -51,6 +51,7 @@ fn a_vote_is_not_saved_over_a_newer_view() {
             | MemberEffect::View(_)
             | MemberEffect::Suspect { .. }
             | MemberEffect::Addresses
+            | MemberEffect::Disagrees { .. }
             | MemberEffect::SetTimer { .. }
             | MemberEffect::Choose { .. } => None,
         };
@@ -222,4 +223,40 @@ fn nodes_that_suspect_each_other_and_have_nothing_to_say_are_taken_back() {
             !suspects(cluster, 1) && !suspects(cluster, 3)
         })
     });
+}
+
+/// Two programs that lay out a cluster differently make two layouts of one decree, and their view has one number: nobody
+/// noticed.
+#[test]
+fn two_layouts_under_one_number_are_told_of() {
+    let heavier = |weight| {
+        let command = Command::Weight(NodeId(1), weight);
+        views(&change(1, 1, command)).1
+    };
+    let (mine, other) = (heavier(5), heavier(6));
+    assert_eq!(mine.id(), other.id(), "one number");
+    let node_in = |view: &Arc<View>, id: u64| {
+        let mut node = Membership::new(NodeId(id), MemberConfig::new("n", "host:1"));
+        step(&mut node, MemberInput::Start(Some(Arc::new(Saved::new(view.clone())))));
+        node
+    };
+    for (theirs, disagrees) in [(&mine, false), (&other, true)] {
+        let (mut node, mut peer) = (node_in(&mine, 1), node_in(theirs, 2));
+        let effects = step(&mut peer, MemberInput::Chosen(Choice::Partner, 0));
+        let gossip = effects.iter().find_map(|effect| match effect {
+            MemberEffect::Send { to: NodeId(1), message } => Some(message.clone()),
+            MemberEffect::Send { .. }
+            | MemberEffect::Save { .. }
+            | MemberEffect::View(_)
+            | MemberEffect::Suspect { .. }
+            | MemberEffect::Addresses
+            | MemberEffect::Disagrees { .. }
+            | MemberEffect::SetTimer { .. }
+            | MemberEffect::Choose { .. } => None,
+        });
+        let message = gossip.expect("it gossips with the first of the others");
+        let effects = step(&mut node, MemberInput::Message { from: NodeId(2), message });
+        let told = MemberEffect::Disagrees { node: NodeId(2), view: mine.id() };
+        assert_eq!(effects.contains(&told), disagrees, "{effects:?}");
+    }
 }

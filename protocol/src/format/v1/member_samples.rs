@@ -7,7 +7,7 @@ use crate::{
     format::v1::samples,
     id::{AddId, NodeId, Zone},
     key::{Partition, Partitions},
-    layout::{Command, Layout, Member},
+    layout::{Command, Layout, LayoutHash, Member},
     membership::{Ballot, Brief, Decree, Glimpse, MemberMessage, Row, Saved, Staged, Status, Wish},
     reap_page::{ReapPage, Reaped},
     view::{Change, View, ViewId},
@@ -116,7 +116,8 @@ pub(super) fn messages() -> Vec<(&'static str, MemberMessage)> {
     let glimpses: Arc<[Glimpse]> = rows.iter().map(Row::glimpse).collect();
     let ids: Arc<[u128]> = Arc::from([1, 1 << 100]);
     let known = Brief { glimpses, staged: ids };
-    let brief = MemberMessage::Gossip { brief: known.clone(), view: Some(at) };
+    let view = Some((at, LayoutHash(0x0102 << 100)));
+    let brief = MemberMessage::Gossip { brief: known.clone(), view };
     let no_brief = Brief { glimpses: [].into(), staged: [].into() };
     let nothing = MemberMessage::Gossip { brief: no_brief, view: None };
     let staged = every_wish();

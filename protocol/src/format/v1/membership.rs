@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     id::NodeId,
+    layout::LayoutHash,
     membership::{
         Brief as LiveBrief, Glimpse as LiveGlimpse, MemberMessage as LiveMessage, Row as LiveRow,
         Saved as LiveSaved, Staged as LiveStaged, Status as LiveStatus,
@@ -24,7 +25,7 @@ use crate::{
 pub(super) enum MemberMessage<'a, G, V> {
     Gossip {
         brief: G,
-        view: Option<ViewId>,
+        view: Option<(ViewId, Id128)>,
     },
     GossipOk {
         beats: Vec<(Random64, u64)>,
@@ -91,7 +92,8 @@ pub(super) fn message(message: &LiveMessage) -> MemberMessage<'_, impl Serialize
     let after = |after: &_| object::view_id(*after);
     match message {
         LiveMessage::Gossip { brief: live, view } => {
-            MemberMessage::Gossip { brief: brief(live), view: view.map(object::view_id) }
+            let view = view.map(|(view, hash)| (object::view_id(view), Id128(hash.0)));
+            MemberMessage::Gossip { brief: brief(live), view }
         }
         LiveMessage::GossipOk { beats, rows, staged, wants } => MemberMessage::GossipOk {
             beats: beats.iter().map(|(node, beat)| (Random64(node.0), *beat)).collect(),
@@ -126,7 +128,8 @@ pub(super) fn into_message(message: DecodedMessage<'_>) -> Result<LiveMessage, D
     let ballot = wish::into_ballot;
     Ok(match message {
         MemberMessage::Gossip { brief, view } => {
-            LiveMessage::Gossip { brief: into_brief(brief)?, view: view.map(object::into_view_id) }
+            let view = view.map(|(view, hash)| (object::into_view_id(view), LayoutHash(hash.0)));
+            LiveMessage::Gossip { brief: into_brief(brief)?, view }
         }
         MemberMessage::GossipOk { beats, rows, staged, wants } => LiveMessage::GossipOk {
             beats: beats.into_iter().map(|(node, beat)| (NodeId(node.0), beat)).collect(),
@@ -160,7 +163,7 @@ pub(super) fn into_message(message: DecodedMessage<'_>) -> Result<LiveMessage, D
 pub(super) fn size_hint(message: &LiveMessage) -> usize {
     let size = |brief: &LiveBrief| 20 * brief.glimpses.len() + 16 * brief.staged.len();
     match message {
-        LiveMessage::Gossip { brief, .. } => 40 + size(brief),
+        LiveMessage::Gossip { brief, .. } => 56 + size(brief),
         LiveMessage::GossipOk { beats, rows, staged, wants } => {
             16 + 12 * beats.len()
                 + 72 * rows.len()
