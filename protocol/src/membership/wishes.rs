@@ -130,7 +130,8 @@ fn select(view: &View, layout: &Layout, staged: &[Staged], suspected: &[NodeId])
     let mut selection =
         Selection { commands: Vec::new(), withdrawn, fates: Vec::new(), next: None };
     for staged in staged {
-        let fate = selection.take(view, layout, &staged, &thin);
+        let amends = lost_leaver(view, &staged, suspected).is_some();
+        let fate = if amends { Fate::Next } else { selection.take(view, layout, &staged, &thin) };
         selection.fates.push((staged, fate));
     }
     selection
@@ -161,8 +162,24 @@ impl Selection {
     }
 }
 
-/// The decree that amends the change under way (L3): one of its commands is taken back, or a node that it counts on is
-/// to be taken out because it is dead.
+/// The node that a wish names as lost and that the change under way takes out already (L3): it died as an owner of the older
+/// layout, and the change may be unable to finish without it.
+fn lost_leaver(view: &View, staged: &Staged, suspected: &[NodeId]) -> Option<NodeId> {
+    let Wish::Change { command, accept_loss: true } = &staged.wish else { return None };
+    let node = taken_out(command).filter(|node| suspected.contains(node))?;
+    let leaves = view.next()?.member(node).is_none() && view.layout().member(node).is_some();
+    let is_named = view.change().accepted_losses.contains(&node);
+    (leaves && !is_named && !is_settled(view, staged)).then_some(node)
+}
+
+/// Whether a command takes this node out of the layout, dead or alive.
+fn takes(staged: &Staged, node: NodeId) -> bool {
+    command_of(staged)
+        .is_some_and(|command| command == Command::Leave(node) || taken_out(&command) == Some(node))
+}
+
+/// The decree that amends the change under way (L3): one of its commands is taken back, a node that it counts on is
+/// to be taken out because it is dead, or one that it takes out is named as lost.
 ///
 /// A node that the change would have made a member drains: see [`View::joint`].
 pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) -> Option<Decree> {
@@ -181,20 +198,24 @@ pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) ->
         taken_out(command).filter(dead).is_some() && (*accept_loss || thin.is_empty())
     });
     let removals: Vec<&Staged> = removals.collect();
-    if taken_back.is_empty() && removals.is_empty() {
+    let losses = fresh().filter_map(|staged| Some((lost_leaver(view, staged, suspected)?, staged)));
+    let losses: Vec<(NodeId, &Staged)> = losses.collect();
+    if taken_back.is_empty() && removals.is_empty() && losses.is_empty() {
         return None;
     }
     let mut commands: Vec<Staged> = Vec::new();
-    for staged in carried_out.iter() {
-        if !taken_back.contains(&staged.id) {
+    let mut changes_something = !taken_back.is_empty();
+    for staged in carried_out.iter().filter(|staged| !taken_back.contains(&staged.id)) {
+        let loss = losses.iter().find(|(node, _)| takes(staged, *node));
+        if loss.is_some_and(|(_, loss)| push_if_it_applies(view.layout(), &mut commands, loss)) {
+            changes_something = true;
+        } else {
             push_if_it_applies(view.layout(), &mut commands, staged);
         }
     }
-    let kept = commands.len();
     for staged in removals {
-        push_if_it_applies(view.layout(), &mut commands, staged);
+        changes_something |= push_if_it_applies(view.layout(), &mut commands, staged);
     }
-    let changes_something = !taken_back.is_empty() || commands.len() > kept;
     changes_something.then(|| Decree::Joint {
         commands: commands.into(),
         withdrawn: settled.into(),
@@ -202,12 +223,14 @@ pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) ->
     })
 }
 
-/// Appends a command if the layout takes it after those before it.
-fn push_if_it_applies(layout: &Layout, commands: &mut Vec<Staged>, staged: &Staged) {
+/// Appends a command if the layout takes it after those before it. Says whether it did.
+fn push_if_it_applies(layout: &Layout, commands: &mut Vec<Staged>, staged: &Staged) -> bool {
     commands.push(staged.clone());
-    if next_layout(layout, commands).is_err() {
+    let applies = next_layout(layout, commands).is_ok();
+    if !applies {
         commands.pop();
     }
+    applies
 }
 
 /// The nodes that a wish is about.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cartwheel_protocol::{
     id::NodeId,
     layout::{Command, Member},
-    membership::{Evidence, MemberInput, Staged, Status, Wish},
+    membership::{Evidence, Fate, MemberInput, Staged, Status, Wish},
     rules::Rules,
     view::ViewId,
 };
@@ -165,6 +165,39 @@ fn a_dead_owner_blocks_its_removal_until_the_loss_is_accepted() {
         cluster.stage(3, accepting(2, Command::Remove(NodeId(2))));
         cluster.wait(LONG, "n2 is taken out", |c| c.is_settled() && !c.members(1).contains(&2))
     });
+}
+
+/// A leaver that dies while it leaves is an owner of the older layout still, and with Rs = 1 the change waits until it is in the joint
+/// view.
+#[test]
+fn a_leaver_that_dies_while_it_leaves_is_named_as_lost_within_the_change() {
+    let named = AtomicU64::new(0);
+    with_seeds(SEEDS, |seed, rules| {
+        let mut cluster = Cluster::new(seed, rules, 4, bucket(1, 3));
+        cluster.stage(1, change(1, 1, Command::Leave(NodeId(2))));
+        cluster.wait(LONG, "the change has begun", |c| {
+            c.view(1).is_some_and(|view| view.next().is_some())
+        })?;
+        cluster.crash(2);
+        cluster.wait(LONG, "n2 is suspected", |c| {
+            [1, 3, 4].iter().all(|n| c.membership(*n).suspected().contains(&NodeId(2)))
+        })?;
+        cluster.run(10_000)?;
+        let Some(view) = cluster.view(3).filter(|view| view.next().is_some()) else {
+            // With some seeds it was in the joint view before it died.
+            return Ok(());
+        };
+        assert!(view.layout().member(NodeId(2)).is_some(), "it is an owner still");
+        named.fetch_add(1, Ordering::Relaxed);
+        let lost = accepting(2, Command::Remove(NodeId(2)));
+        let outlook = cluster.membership(3).outlook(std::slice::from_ref(&lost)).expect("a view");
+        assert_eq!(outlook.fates[0].1, Fate::Next, "it amends the change");
+        cluster.stage(3, lost);
+        cluster.wait(LONG, "the change is amended and finishes", |c| {
+            c.is_settled() && !c.members(1).contains(&2)
+        })
+    });
+    assert!(named.into_inner() > 0, "no seed had it stuck");
 }
 
 #[test]
