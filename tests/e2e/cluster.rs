@@ -27,8 +27,17 @@ impl Cluster {
         Self::start_with(nodes, &[]).await
     }
 
+    /// The same, spread over so many zones.
+    pub(crate) async fn start_in_zones(nodes: usize, zones: usize) -> Self {
+        Self::start_as(nodes, zones, &[]).await
+    }
+
     /// The same with these options of `serve`, without dashes, and their values.
     pub(crate) async fn start_with(nodes: usize, options: &[(&str, &str)]) -> Self {
+        Self::start_as(nodes, 1, options).await
+    }
+
+    async fn start_as(nodes: usize, zones: usize, options: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let spec = ClusterSpec {
             program: PathBuf::from(env!("CARGO_BIN_EXE_cartwheel")),
@@ -40,7 +49,8 @@ impl Cluster {
             options: options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             own_disks: false,
         };
-        let ground = ProcessGround::start(&spec, false).await.expect("the cluster starts");
+        let ground = ProcessGround::start_in_zones(&spec, zones, false).await;
+        let ground = ground.expect("the cluster starts");
         Self { ground, _folder: folder }
     }
 

@@ -1,104 +1,180 @@
-//! A live cluster whose members change thirty times in a row: every layout is balanced.
+//! A live cluster whose members change many times in a row: every layout is balanced, spans its zones, and a join moves little
+//! more than the joiner's share.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use cartwheel_client::{
+    Client,
+    service::{Directory, Seat},
+};
 use cartwheel_harness::{
     fault::{Fault, NodeNumber, ZoneNumber},
     ground::Ground,
     rng::Rng,
 };
-use serde_json::Value;
 
 use super::cluster::{Cluster, run};
 
-const SEED: u64 = 1;
-const COMMANDS: usize = 30;
 /// How many members there are at least and at most.
 const MEMBERS: (usize, usize) = (4, 6);
+/// Owners of each partition.
+const N: usize = 3;
 /// How long one change may take.
 const CHANGE_WITHIN: Duration = Duration::from_secs(60);
 
+/// The targets: how much of its share a node may hold at most, and what a join may move, in the joiner's share.
+struct Targets {
+    load: f64,
+    join: f64,
+}
+
 #[test]
 fn layouts_stay_balanced_through_thirty_random_commands() {
-    run(async {
-        let cluster = Cluster::start(4).await;
-        let mut rng = Rng::of(SEED, 0);
-        let mut fresh = 4;
-        for number in 0..COMMANDS {
-            let members = cluster.ground.members();
-            let one = members[rng.below(members.len() as u64) as usize];
-            let weight = 1 + rng.below(3) as u32;
-            let fault = match rng.below(3) {
-                0 if members.len() < MEMBERS.1 => {
-                    fresh += 1;
-                    Fault::Join { node: NodeNumber(fresh - 1), zone: ZoneNumber(0) }
-                }
-                // The first node stays: it is the one that is asked.
-                1 if members.len() > MEMBERS.0 && one != NodeNumber(0) => {
-                    Fault::Leave { node: one }
-                }
-                _ => Fault::Weight { node: one, weight },
-            };
-            let carried = cluster.ground.carry_through(number, &fault, CHANGE_WITHIN).await;
-            carried.unwrap_or_else(|why| panic!("{why:#}, seed {SEED}"));
-            let ring = ring(&cluster);
-            check(&ring).unwrap_or_else(|why| panic!("{why} after {fault:?}, seed {SEED}"));
-        }
-        cluster.ground.stop().await;
-    });
+    run(random_commands(1, 30, 1, &Targets { load: 1.05, join: 1.2 }));
 }
 
-/// What `cartwheel ring` says.
-fn ring(cluster: &Cluster) -> Value {
-    let address = cluster.ground.addresses()[0].to_string();
-    let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_cartwheel"))
-        .args(["ring", "--json", "--node", &address])
-        .timeout(Duration::from_secs(20))
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+#[test]
+fn layouts_span_three_zones_through_twelve_random_commands() {
+    run(random_commands(2, 12, 3, &Targets { load: 1.25, join: 1.5 }));
 }
 
-/// Whether no member has more than 1.05 times its share of the slots in proportion to its weight, or than that
-/// share rounded up; nobody's share is more than one slot in each partition.
-fn check(ring: &Value) -> Result<(), String> {
-    let number = |member: &Value, name: &str| member[name].as_f64().ok_or_else(|| ring.to_string());
-    let members = ring["members"].as_array().ok_or_else(|| ring.to_string())?;
-    let mut loads = Vec::new();
-    for member in members {
-        loads.push((number(member, "weight")?, number(member, "slots")?));
+async fn random_commands(seed: u64, commands: usize, zones: usize, targets: &Targets) {
+    let cluster = Cluster::start_in_zones(4, zones).await;
+    let client = Client::connect([cluster.ground.addresses()[0].to_string()]).await;
+    let client = client.expect("the first node answers");
+    let mut rng = Rng::of(seed, 0);
+    let mut fresh = 4;
+    let mut zone_of: BTreeMap<NodeNumber, usize> =
+        (0..4).map(|node| (NodeNumber(node), node % zones)).collect();
+    let mut before = client.refresh().await.expect("a layout");
+    for number in 0..commands {
+        let members = cluster.ground.members();
+        let one = members[rng.below(members.len() as u64) as usize];
+        let weight = 1 + rng.below(3) as u32;
+        let zone = rng.below(zones as u64) as usize;
+        let neighbours = members.iter().filter(|node| zone_of[node] == zone_of[&one]).count();
+        let fault = match rng.below(4) {
+            0 if members.len() < MEMBERS.1 => {
+                fresh += 1;
+                zone_of.insert(NodeNumber(fresh - 1), zone);
+                Fault::Join { node: NodeNumber(fresh - 1), zone: ZoneNumber(zone) }
+            }
+            // The first node stays: it is the one that is asked. So does the last of a zone.
+            1 if members.len() > MEMBERS.0 && one != NodeNumber(0) && neighbours > 1 => {
+                Fault::Leave { node: one }
+            }
+            2 if one != NodeNumber(0) => {
+                fresh += 1;
+                zone_of.insert(NodeNumber(fresh - 1), zone_of[&one]);
+                Fault::Replace { old: one, new: NodeNumber(fresh - 1) }
+            }
+            _ => Fault::Weight { node: one, weight },
+        };
+        let carried = cluster.ground.carry_through(number, &fault, CHANGE_WITHIN).await;
+        carried.unwrap_or_else(|why| panic!("{why:#}, seed {seed}"));
+        let after = client.refresh().await.expect("a layout");
+        let checked = check(&before, &after, zones, targets);
+        checked.unwrap_or_else(|why| panic!("{why} after {fault:?}, seed {seed}"));
+        before = after;
     }
-    let slots: f64 = loads.iter().map(|(_, slots)| slots).sum();
-    let partitions = slots / 3.0;
-    for (weight, load) in &loads {
-        let share = share(*weight, &loads, slots, partitions);
-        if *load > (1.05 * share).max((share - 1e-6).ceil()) {
-            return Err(format!("a load of {load}, the share is {share:.1}: {ring}"));
+    cluster.ground.stop().await;
+}
+
+/// The owners of each partition.
+fn owners(directory: &Directory) -> Vec<Vec<&Seat>> {
+    let rows = directory.owners.chunks(directory.width.into());
+    rows.map(|row| row[..N].iter().map(|at| &directory.members[usize::from(*at)]).collect())
+        .collect()
+}
+
+/// The share of a node's slots: with as many zones as owners each zone has one of every partition, in one zone they are
+/// dealt out over all; nobody has more than one of a partition.
+fn share(directory: &Directory, node: &Seat, zones: usize) -> f64 {
+    let partitions = f64::from(directory.partitions);
+    let group = directory.members.iter().filter(|seat| zones == 1 || seat.zone == node.zone);
+    let mut weights: Vec<f64> = group.map(|seat| f64::from(seat.weight)).collect();
+    weights.sort_by(|a, b| b.total_cmp(a));
+    let mut slots = if zones == 1 { N as f64 * partitions } else { partitions };
+    let mut level = slots / weights.iter().sum::<f64>();
+    for (at, weight) in weights.iter().enumerate() {
+        level = slots / weights[at..].iter().sum::<f64>();
+        if weight * level < partitions {
+            break;
         }
+        slots -= partitions;
+    }
+    (f64::from(node.weight) * level).min(partitions)
+}
+
+fn check(
+    before: &Directory,
+    after: &Directory,
+    zones: usize,
+    targets: &Targets,
+) -> Result<(), String> {
+    let rows = owners(after);
+    for seat in &after.members {
+        let load = rows.iter().flatten().filter(|owner| owner.node == seat.node).count() as f64;
+        let share = share(after, seat, zones);
+        if load > (targets.load * share).max((share - 1e-6).ceil()) {
+            return Err(format!("{} has {load} slots, its share is {share:.1}", seat.name));
+        }
+    }
+    for (number, row) in rows.iter().enumerate() {
+        let mut spanned: Vec<&str> = row.iter().map(|owner| owner.zone.as_str()).collect();
+        spanned.sort_unstable();
+        spanned.dedup();
+        if spanned.len() < zones {
+            return Err(format!("partition {number} spans {spanned:?} of {zones} zones"));
+        }
+    }
+    let is_new = |seat: &&Seat| before.members.iter().all(|known| known.node != seat.node);
+    let stay = before.members.iter().all(|seat| after.members.iter().any(|s| s.node == seat.node));
+    let Some(joiner) = after.members.iter().find(is_new).filter(|_| stay) else { return Ok(()) };
+    let moved = |(old, new): (&Vec<&Seat>, &Vec<&Seat>)| {
+        new.iter().filter(|owner| old.iter().all(|seat| seat.node != owner.node)).count()
+    };
+    let moved = owners(before).iter().zip(&rows).map(moved).sum::<usize>() as f64;
+    let share = share(after, joiner, zones);
+    if moved > targets.join * share {
+        return Err(format!("the join of {} moved {moved}, its share is {share:.1}", joiner.name));
     }
     Ok(())
 }
 
-/// The share of a node: those whose weight would give them more than a slot in each partition have that, and
-/// the rest have what is left.
-fn share(weight: f64, loads: &[(f64, f64)], slots: f64, partitions: f64) -> f64 {
-    let mut level = slots / loads.iter().map(|(weight, _)| weight).sum::<f64>();
-    for _ in loads {
-        let (full, rest): (Vec<f64>, Vec<f64>) =
-            loads.iter().map(|(weight, _)| *weight).partition(|w| w * level >= partitions);
-        let left = slots - full.len() as f64 * partitions;
-        level = left / rest.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    }
-    (weight * level).min(partitions)
-}
-
 #[test]
-fn an_unbalanced_ring_is_noticed() {
-    let ring = |slots: [u32; 4]| {
-        let members = slots.map(|slots| serde_json::json!({ "weight": 1, "slots": slots }));
-        serde_json::json!({ "members": members })
+fn layouts_that_miss_a_target_are_noticed() {
+    let seat = |node: u64, zone: u64| Seat {
+        node,
+        name: format!("n{node}"),
+        address: "nowhere:1".into(),
+        zone: format!("z{zone}"),
+        weight: 1,
     };
-    assert_eq!(check(&ring([768, 768, 768, 768])), Ok(()));
-    assert!(check(&ring([850, 686, 768, 768])).is_err());
+    let directory = |members: u64, zones: u64, owners: &[[u16; 3]]| Directory {
+        cluster: 1,
+        layout: 1,
+        hash: 0,
+        partitions: owners.len() as u32,
+        members: (0..members).map(|node| seat(node, node % zones)).collect(),
+        buckets: Vec::new(),
+        width: 3,
+        owners: owners.concat(),
+    };
+    let targets = Targets { load: 1.05, join: 1.2 };
+    let said = |before: &Directory, after: &Directory, zones| {
+        check(before, after, zones, &targets).expect_err("it misses a target")
+    };
+    let even = directory(4, 1, &[[0, 1, 2], [1, 2, 3], [2, 3, 0], [3, 0, 1]]);
+    assert_eq!(check(&even, &even, 1, &targets), Ok(()));
+    let uneven = directory(4, 1, &[[0, 1, 2], [0, 2, 3], [2, 3, 0], [3, 0, 1]]);
+    assert!(said(&even, &uneven, 1).contains("n0 has 4 slots"));
+    let zoned = directory(6, 3, &[[0, 1, 2], [3, 4, 5], [0, 1, 2], [3, 4, 5]]);
+    assert_eq!(check(&zoned, &zoned, 3, &targets), Ok(()));
+    let crowded = directory(6, 3, &[[0, 3, 2], [1, 4, 5], [0, 1, 2], [3, 4, 5]]);
+    assert!(said(&zoned, &crowded, 3).contains("partition 0 spans"));
+    let three = directory(3, 1, &[[0, 1, 2]; 4]);
+    assert_eq!(check(&three, &even, 1, &targets), Ok(()));
+    let shuffled = directory(5, 1, &[[3, 4, 0], [0, 4, 1], [1, 2, 4], [2, 3, 1]]);
+    assert!(said(&even, &shuffled, 1).contains("the join of n4 moved 7, its share is 2.4"));
 }
