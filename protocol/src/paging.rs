@@ -61,7 +61,7 @@ pub(crate) fn scan<S: Storage>(
     (records.collect(), page.last.map(|place| place.key))
 }
 
-/// Looks at no more than `limit` records, and keeps some until their objects take [`PAGE_BYTES`].
+/// Looks at no more than `limit` records, until their objects take [`PAGE_BYTES`], and keeps some.
 fn gather<S: Storage>(
     storage: &S,
     from: RecordKey,
@@ -79,7 +79,10 @@ fn gather<S: Storage>(
         for (place, stored) in stored {
             match look(&place) {
                 Look::Beyond => return Page { records, last: None },
-                Look::PassOver => last = Some(place),
+                Look::PassOver => {
+                    last = Some(place);
+                    bytes += size(&stored);
+                }
                 Look::Keep => {
                     last = Some(place.clone());
                     bytes += size(&stored);
@@ -110,4 +113,80 @@ pub(crate) fn pause<S: Storage>(env: &mut Env<'_, S>, timer: Timer, least_ms: u3
     let rate = u64::from(env.config.move_bytes_per_s.max(1));
     let took_ms = bytes as u64 * 1_000 / rate;
     env.rest(timer, least_ms.max(u32::try_from(took_ms).unwrap_or(u32::MAX)));
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{collections::BTreeMap, format, vec};
+
+    use super::*;
+    use crate::{
+        bucket::{Bucket, Kind},
+        id::{Incarnation, PutId},
+        object::{Merging, Object, Value},
+        record::Record,
+        rules::Rules,
+        version::{Actor, Dot, VersionVector},
+    };
+
+    const KEYS: usize = 40;
+
+    /// Keys of two partitions, all but one in the first, each with a value of so many bytes.
+    fn stored(bytes: usize) -> BTreeMap<RecordKey, Record> {
+        let built_in = Bucket::built_in();
+        let bucket = built_in.iter().find(|bucket| bucket.kind == Kind::Register);
+        let bucket = bucket.expect("there is one");
+        let record = |number: usize| {
+            let dot = Dot { actor: Actor { incarnation: Incarnation(1), n: 1 }, counter: 1 };
+            let value = Value { put_id: PutId(1), time_us: 0, bytes: vec![7; bytes].into() };
+            let merging = Merging::of(bucket, Rules::sound());
+            let object = Object::new().put(merging, &VersionVector::default(), dot, value);
+            let key = Key::new(bucket.name.clone(), format!("k{number:02}").as_bytes());
+            let partition = Partition(u32::from(number + 1 == KEYS));
+            (RecordKey { partition, key }, Record { object, ..Record::default() })
+        };
+        (0..KEYS).map(record).collect()
+    }
+
+    /// The sizes of the pages of the first partition, and all keys that they had.
+    fn pages(
+        storage: &BTreeMap<RecordKey, Record>,
+        limit: usize,
+        fits: impl Fn(&Key) -> bool,
+    ) -> (Vec<usize>, Vec<Key>) {
+        let (mut sizes, mut keys, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let (found, last) = scan(storage, Partition(0), after.as_ref(), limit, &fits);
+            sizes.push(found.len());
+            keys.extend(found.into_iter().map(|(key, _)| key));
+            match &last {
+                Some(last) => assert!(Some(last) > after.as_ref(), "it goes on"),
+                None => return (sizes, keys),
+            }
+            after = last;
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_one_page_whatever_its_size() {
+        for bytes in [10, 100 << 10, PAGE_BYTES] {
+            let storage = stored(bytes);
+            let all: Vec<Key> =
+                storage.keys().take(KEYS - 1).map(|place| place.key.clone()).collect();
+            for limit in [1, 3, 4, 5, 16, KEYS - 2, KEYS - 1, KEYS, KEYS + 1, 256] {
+                let (sizes, keys) = pages(&storage, limit, |_| true);
+                assert_eq!(keys, all, "{bytes} bytes, {limit} a page");
+                let fit = PAGE_BYTES.div_ceil(bytes).min(limit);
+                assert!(sizes.iter().all(|size| *size <= fit), "{bytes} bytes: {sizes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_passed_over_counts_too() {
+        let storage = stored(100 << 10);
+        let (sizes, keys) = pages(&storage, 256, |_| false);
+        assert!(keys.is_empty());
+        assert_eq!(sizes.len(), (KEYS - 1) / 3 + 1, "three records take a page");
+    }
 }

@@ -9,7 +9,6 @@ use cartwheel_client::{
 };
 use cartwheel_harness::{
     fault::{Fault, NodeNumber, ZoneNumber},
-    ground::Ground,
     rng::Rng,
 };
 
@@ -30,51 +29,88 @@ struct Targets {
 
 #[test]
 fn layouts_stay_balanced_through_thirty_random_commands() {
-    run(random_commands(1, 30, 1, &Targets { load: 1.05, join: 1.2 }));
+    let commands = random_commands(1, 30, 1);
+    run(live_through(1, &commands, &Targets { load: 1.05, join: 1.2 }));
 }
 
 #[test]
-fn layouts_span_three_zones_through_twelve_random_commands() {
-    run(random_commands(2, 12, 3, &Targets { load: 1.25, join: 1.5 }));
+fn layouts_span_three_zones_through_sixteen_random_commands() {
+    let commands = random_commands(9, 16, 3);
+    let joins_in = |zone: usize| {
+        let is = |fault: &&Fault| matches!(fault, Fault::Join { zone: z, .. } if z.0 == zone);
+        commands.iter().filter(is).count()
+    };
+    let zones = (0..3).filter(|zone| joins_in(*zone) > 0).count();
+    assert!(zones > 1, "joins in several zones: {commands:?}");
+    run(live_through(3, &commands, &Targets { load: 1.25, join: 1.5 }));
 }
 
-async fn random_commands(seed: u64, commands: usize, zones: usize, targets: &Targets) {
+/// Commands for a cluster of four nodes in so many zones, dealt out in turn.
+fn random_commands(seed: u64, count: usize, zones: usize) -> Vec<Fault> {
+    let mut rng = Rng::of(seed, 0);
+    let mut fresh = (4..).map(NodeNumber);
+    // By node its zone and its weight.
+    let mut members: BTreeMap<NodeNumber, (usize, u32)> =
+        (0..4).map(|node| (NodeNumber(node), (node % zones, 1))).collect();
+    let mut commands = Vec::new();
+    while commands.len() < count {
+        let nth = rng.below(members.len() as u64) as usize;
+        let (&one, &(zone, weight)) = members.iter().nth(nth).expect("there are so many");
+        let alone = members.values().filter(|(other, _)| *other == zone).count() == 1;
+        // The first node stays: it is the one that is asked. So does the last of a zone.
+        let stays = one == NodeNumber(0) || alone;
+        commands.push(match rng.below(5) {
+            0 | 1 if members.len() < MEMBERS.1 => {
+                let (node, zone) =
+                    (fresh.next().expect("endless"), rng.below(zones as u64) as usize);
+                members.insert(node, (zone, 1));
+                Fault::Join { node, zone: ZoneNumber(zone) }
+            }
+            0..=2 if members.len() > MEMBERS.0 && !stays => {
+                members.remove(&one);
+                Fault::Leave { node: one }
+            }
+            3 if one != NodeNumber(0) => {
+                let new = fresh.next().expect("endless");
+                members.remove(&one);
+                members.insert(new, (zone, weight));
+                Fault::Replace { old: one, new }
+            }
+            4 => {
+                let heavier = weight % 3 + 1;
+                members.insert(one, (zone, heavier));
+                Fault::Weight { node: one, weight: heavier }
+            }
+            _ => continue,
+        });
+    }
+    for (kind, is) in KINDS {
+        assert!(commands.iter().any(is), "no {kind} with seed {seed}: {commands:?}");
+    }
+    commands
+}
+
+type IsKind = fn(&Fault) -> bool;
+
+/// What random commands are to have of.
+const KINDS: [(&str, IsKind); 4] = [
+    ("join", |fault| matches!(fault, Fault::Join { .. })),
+    ("leave", |fault| matches!(fault, Fault::Leave { .. })),
+    ("replace", |fault| matches!(fault, Fault::Replace { .. })),
+    ("weight", |fault| matches!(fault, Fault::Weight { .. })),
+];
+
+async fn live_through(zones: usize, commands: &[Fault], targets: &Targets) {
     let cluster = Cluster::start_in_zones(4, zones).await;
     let client = Client::connect([cluster.ground.addresses()[0].to_string()]).await;
     let client = client.expect("the first node answers");
-    let mut rng = Rng::of(seed, 0);
-    let mut fresh = 4;
-    let mut zone_of: BTreeMap<NodeNumber, usize> =
-        (0..4).map(|node| (NodeNumber(node), node % zones)).collect();
     let mut before = client.refresh().await.expect("a layout");
-    for number in 0..commands {
-        let members = cluster.ground.members();
-        let one = members[rng.below(members.len() as u64) as usize];
-        let weight = 1 + rng.below(3) as u32;
-        let zone = rng.below(zones as u64) as usize;
-        let neighbours = members.iter().filter(|node| zone_of[node] == zone_of[&one]).count();
-        let fault = match rng.below(4) {
-            0 if members.len() < MEMBERS.1 => {
-                fresh += 1;
-                zone_of.insert(NodeNumber(fresh - 1), zone);
-                Fault::Join { node: NodeNumber(fresh - 1), zone: ZoneNumber(zone) }
-            }
-            // The first node stays: it is the one that is asked. So does the last of a zone.
-            1 if members.len() > MEMBERS.0 && one != NodeNumber(0) && neighbours > 1 => {
-                Fault::Leave { node: one }
-            }
-            2 if one != NodeNumber(0) => {
-                fresh += 1;
-                zone_of.insert(NodeNumber(fresh - 1), zone_of[&one]);
-                Fault::Replace { old: one, new: NodeNumber(fresh - 1) }
-            }
-            _ => Fault::Weight { node: one, weight },
-        };
-        let carried = cluster.ground.carry_through(number, &fault, CHANGE_WITHIN).await;
-        carried.unwrap_or_else(|why| panic!("{why:#}, seed {seed}"));
+    for (number, fault) in commands.iter().enumerate() {
+        let carried = cluster.ground.carry_through(number, fault, CHANGE_WITHIN).await;
+        carried.unwrap_or_else(|why| panic!("{why:#}, of {commands:?}"));
         let after = client.refresh().await.expect("a layout");
         let checked = check(&before, &after, zones, targets);
-        checked.unwrap_or_else(|why| panic!("{why} after {fault:?}, seed {seed}"));
+        checked.unwrap_or_else(|why| panic!("{why} after {fault:?} of {commands:?}"));
         before = after;
     }
     cluster.ground.stop().await;

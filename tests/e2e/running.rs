@@ -27,6 +27,8 @@ impl Running {
             .env("TMPDIR", folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // On a terminal it would draw a bar there, and say nothing here.
+            .stderr(Stdio::null())
             .spawn()
             .expect("it starts");
         let out = BufReader::new(child.stdout.take().expect("it is piped"));

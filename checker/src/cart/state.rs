@@ -59,6 +59,11 @@ impl Addition {
         !self.maybe_cancelled && self.open_cancels == 0
     }
 
+    /// The same should every cancellation in flight fail.
+    pub(crate) fn may_be_due(&self) -> bool {
+        !self.maybe_cancelled
+    }
+
     fn new(key: Key, name_end: usize) -> Self {
         Self {
             key,

@@ -15,7 +15,7 @@ mod seeds;
 mod seen;
 mod suspicions;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,7 +29,7 @@ use cartwheel_protocol::membership::{
     Evidence, Fate, MemberEffect, MemberEffects, MemberInput, MemberTicket, MemberTimer,
     Membership, Saved, Staged, Wish,
 };
-use cartwheel_protocol::view::{View, ViewId};
+use cartwheel_protocol::view::{Era, View};
 use cartwheel_protocol::{Fact, Input};
 use metrics::counter;
 use tokio::sync::watch;
@@ -70,8 +70,8 @@ pub(crate) struct Control {
     tickets: VecDeque<(u64, MemberTicket)>,
     effects: MemberEffects,
     suspicions: Suspicions,
-    /// Who goes by another layout under the same number, and under which: each is logged once.
-    disagreeing: BTreeSet<(NodeId, ViewId)>,
+    /// Who goes by another layout under the same number, and since which: each is logged once.
+    disagreeing: BTreeMap<NodeId, Era>,
     /// When the view last changed.
     changed: Instant,
     /// The committer has stopped the node.
@@ -89,7 +89,7 @@ impl Control {
             tickets: VecDeque::new(),
             effects: MemberEffects::new(),
             suspicions: Suspicions::new(),
-            disagreeing: BTreeSet::new(),
+            disagreeing: BTreeMap::new(),
             changed: Instant::now(),
             is_over: false,
         };
@@ -273,7 +273,7 @@ impl Control {
             MemberEffect::View(view) => self.go_by(&view),
             MemberEffect::Suspect { node, suspected } => self.opine(node, suspected),
             MemberEffect::Addresses => self.dial(),
-            MemberEffect::Disagrees { node, view } => self.disagrees(node, view),
+            MemberEffect::Disagrees { node, era } => self.disagrees(node, era),
             MemberEffect::SetTimer { timer, after_ms } => {
                 let at = Instant::now() + Duration::from_millis(after_ms.into());
                 self.timers.insert(timer, at);
@@ -314,11 +314,11 @@ impl Control {
     }
 
     /// A peer has made another layout of the decree that this node carried out too. Each period would tell it anew.
-    fn disagrees(&mut self, node: NodeId, view: ViewId) {
+    fn disagrees(&mut self, node: NodeId, era: Era) {
         counter!("cartwheel_layout_disagreements_total").increment(1);
-        if self.disagreeing.insert((node, view)) {
+        if self.disagreeing.insert(node, era) != Some(era) {
             tracing::error!(
-                peer = %node, %view,
+                peer = %node, layout = era.layout, decree = era.decree,
                 "the peer goes by another layout under this number: the two run programs that lay out a cluster \
                  differently; run one version, and replace one of the nodes by a new one"
             );

@@ -17,6 +17,8 @@ pub(super) struct Seats {
     ids: Vec<NodeId>,
     zones: Vec<u16>,
     zone_count: usize,
+    /// Whether the weights differ and there are several zones: then loads are even only by chains of moves.
+    is_uneven: bool,
     partitions: u32,
     /// Owners for each partition.
     width: usize,
@@ -79,7 +81,20 @@ impl Seats {
         let rows = vec![VACANT; partitions as usize * width];
         let circle = ends.iter().copied().find(|&end| end > 1).unwrap_or(width);
         let together = vec![0; nodes.len() * nodes.len()];
-        Self { ids, zones, zone_count, partitions, width, levels, level_of, rows, circle, together }
+        let is_uneven = zone_count > 1 && weights.iter().any(|weight| *weight != weights[0]);
+        Self {
+            ids,
+            zones,
+            zone_count,
+            is_uneven,
+            partitions,
+            width,
+            levels,
+            level_of,
+            rows,
+            circle,
+            together,
+        }
     }
 
     /// Seats a node at a vacant seat of a partition in which it has none.
@@ -257,11 +272,11 @@ impl Seats {
         self.levels[level..].iter().all(|level| level.changes < level.enough)
     }
 
-    /// How many slots of a level a node may be left with: its share rounded up, or a little more, by a fifth if there are several
-    /// zones.
+    /// How many slots of a level a node may be left with: its share rounded up, or a little more than its share, by a fifth where
+    /// weights differ over several zones.
     pub(super) fn bearable(&self, level: usize, node: u16) -> u32 {
+        let percent = if self.is_uneven { 120 } else { 104 };
         let (level, node) = (&self.levels[level], usize::from(node));
-        let percent = if self.zone_count > 1 { 120 } else { 104 };
         level.most[node].max((level.shares[node] * percent / (100 * SLOT)) as u32)
     }
 

@@ -91,7 +91,7 @@ struct Draft {
     buckets: BTreeMap<BucketName, Bucket>,
     /// Who has the seats of a member of the layout before: itself, or who replaced it.
     heirs: BTreeMap<NodeId, NodeId>,
-    /// Whether nothing but joins was asked for.
+    /// Whether nothing was asked for that changes seats or shares, but for joins.
     grows: bool,
 }
 
@@ -105,7 +105,18 @@ impl Draft {
     }
 
     fn apply(&mut self, command: &Command) -> Result<(), LayoutError> {
-        self.grows &= matches!(command, Command::Join(_));
+        self.grows &= match command {
+            Command::Join(_)
+            | Command::Forget(_)
+            | Command::Address(..)
+            | Command::BucketSet { .. } => true,
+            Command::BucketCreate(new) => self.buckets.values().any(|bucket| bucket.n == new.n),
+            Command::Leave(_)
+            | Command::Remove(_)
+            | Command::Replace { .. }
+            | Command::Weight(..)
+            | Command::Zone(..) => false,
+        };
         match command {
             Command::Join(member) => self.join(member.clone())?,
             Command::Leave(id) | Command::Remove(id) => {

@@ -39,13 +39,18 @@ pub fn outcome(view: &View, decree: &Decree) -> Option<View> {
     }
 }
 
-/// The layout that these wishes make of the present one. Each must keep the zones that the layout had with those before it,
+/// The layout that these wishes make of the present one. A wish that only names a loss makes none. Each other one must keep the zones that the layout had with those before it,
 /// unless it accepts their loss itself: that an operator accepts what one command costs says nothing of the others.
 pub(crate) fn next_layout(present: &Layout, staged: &[Staged]) -> Result<Layout, LayoutError> {
     let mut commands = Vec::new();
     let mut last: Option<Layout> = None;
-    for (command, accept_loss) in changes(staged) {
-        commands.push(command);
+    for (at, wish) in staged.iter().enumerate() {
+        let Wish::Change { command, accept_loss } = &wish.wish else { continue };
+        let accept_loss = *accept_loss;
+        if names_loss_only(&staged[..at], wish).is_some() {
+            continue;
+        }
+        commands.push(command.clone());
         let before = last.as_ref().unwrap_or(present);
         last = Some(with_last(present, &commands, before, accept_loss)?);
     }
@@ -66,12 +71,18 @@ pub(crate) fn with_last(
     Ok(next)
 }
 
-/// The commands, each with whether its loss is accepted.
-fn changes(staged: &[Staged]) -> impl Iterator<Item = (Command, bool)> {
-    staged.iter().filter_map(|staged| match &staged.wish {
-        Wish::Change { command, accept_loss } => Some((command.clone(), *accept_loss)),
+/// The node that a wish does no more than name as lost (L3), after these wishes of the same change: they take it out already.
+pub(crate) fn names_loss_only(before: &[Staged], wish: &Staged) -> Option<NodeId> {
+    let Wish::Change { command, accept_loss: true } = &wish.wish else { return None };
+    let node = taken_out(command)?;
+    let mut before = before.iter().filter_map(|staged| match &staged.wish {
+        Wish::Change { command, .. } => Some(command),
         Wish::Withdraw(_) => None,
-    })
+    });
+    let is_removal = *command == Command::Remove(node);
+    let takes_it =
+        |other: &Command| *other == Command::Leave(node) || taken_out(other) == Some(node);
+    before.any(|other| other == command || is_removal && takes_it(other)).then_some(node)
 }
 
 /// The owners that the operator named as lost.

@@ -206,7 +206,7 @@ impl Membership {
             && id.era() == view.id().era()
             && hash != newest_hash(view)
         {
-            effects.push(MemberEffect::Disagrees { node: from, view: id });
+            effects.push(MemberEffect::Disagrees { node: from, era: id.era() });
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     membership::roster::{Glimpse, Row},
     reap_page::Reaped,
     step::Fact,
-    view::{View, ViewId},
+    view::{Era, View, ViewId},
 };
 
 /// A ballot of one decree: rounds are compared first, then who proposes.
@@ -178,8 +178,8 @@ pub enum MemberEffect {
     Disagrees {
         /// The peer.
         node: NodeId,
-        /// The number of both.
-        view: ViewId,
+        /// The number of both, however often it was raised.
+        era: Era,
     },
     /// Fire after so many milliseconds; replaces the same timer if it is set.
     SetTimer {

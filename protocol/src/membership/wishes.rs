@@ -11,7 +11,7 @@ use core::fmt;
 
 use super::{
     Membership,
-    change::{next_layout, taken_out, with_last},
+    change::{names_loss_only, next_layout, taken_out, with_last},
     message::{Decree, Staged, Wish},
 };
 use crate::{
@@ -130,8 +130,12 @@ fn select(view: &View, layout: &Layout, staged: &[Staged], suspected: &[NodeId])
     let mut selection =
         Selection { commands: Vec::new(), withdrawn, fates: Vec::new(), next: None };
     for staged in staged {
-        let amends = lost_leaver(view, &staged, suspected).is_some();
-        let fate = if amends { Fate::Next } else { selection.take(view, layout, &staged, &thin) };
+        let amends = names_leaver(view, &staged, suspected);
+        let fate = if amends && !selection.withdrawn.contains(&staged.id) {
+            Fate::Next
+        } else {
+            selection.take(view, layout, &staged, &thin)
+        };
         selection.fates.push((staged, fate));
     }
     selection
@@ -162,20 +166,13 @@ impl Selection {
     }
 }
 
-/// The node that a wish names as lost and that the change under way takes out already (L3): it died as an owner of the older
+/// Whether a wish names as lost a node that the change under way takes out already (L3): it died as an owner of the older
 /// layout, and the change may be unable to finish without it.
-fn lost_leaver(view: &View, staged: &Staged, suspected: &[NodeId]) -> Option<NodeId> {
-    let Wish::Change { command, accept_loss: true } = &staged.wish else { return None };
-    let node = taken_out(command).filter(|node| suspected.contains(node))?;
-    let leaves = view.next()?.member(node).is_none() && view.layout().member(node).is_some();
-    let is_named = view.change().accepted_losses.contains(&node);
-    (leaves && !is_named && !is_settled(view, staged)).then_some(node)
-}
-
-/// Whether a command takes this node out of the layout, dead or alive.
-fn takes(staged: &Staged, node: NodeId) -> bool {
-    command_of(staged)
-        .is_some_and(|command| command == Command::Leave(node) || taken_out(&command) == Some(node))
+fn names_leaver(view: &View, staged: &Staged, suspected: &[NodeId]) -> bool {
+    let change = view.change();
+    let named = names_loss_only(&change.commands, staged);
+    named.is_some_and(|node| suspected.contains(&node) && !change.accepted_losses.contains(&node))
+        && !is_settled(view, staged)
 }
 
 /// The decree that amends the change under way (L3): one of its commands is taken back, a node that it counts on is
@@ -187,35 +184,33 @@ pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) ->
     let fresh = || staged.iter().filter(|staged| !is_settled(view, staged));
     let carried_out = &view.change().commands;
     let is_under_way = |id| carried_out.iter().any(|staged| staged.id == id);
+    // What is taken back before it was carried out is settled in the next single view.
+    let is_taken_back = |id| fresh().any(|staged| withdraws(staged) == Some(id));
     let withdrawals = fresh()
         .filter_map(|staged| Some((staged.id, withdraws(staged)?)))
         .filter(|(_, id)| is_under_way(*id));
     let (settled, taken_back): (Vec<u128>, Vec<u128>) = withdrawals.unzip();
     let thin = Plan::thin(view.layout(), suspected);
-    let removals = fresh().filter(|staged| {
+    let additions = fresh().filter(|staged| {
         let Wish::Change { command, accept_loss } = &staged.wish else { return false };
         let dead = |node: &NodeId| suspected.contains(node) && next.member(*node).is_some();
-        taken_out(command).filter(dead).is_some() && (*accept_loss || thin.is_empty())
+        let removes =
+            taken_out(command).filter(dead).is_some() && (*accept_loss || thin.is_empty());
+        (removes || names_leaver(view, staged, suspected)) && !is_taken_back(staged.id)
     });
-    let removals: Vec<&Staged> = removals.collect();
-    let losses = fresh().filter_map(|staged| Some((lost_leaver(view, staged, suspected)?, staged)));
-    let losses: Vec<(NodeId, &Staged)> = losses.collect();
-    if taken_back.is_empty() && removals.is_empty() && losses.is_empty() {
+    let additions: Vec<&Staged> = additions.collect();
+    if taken_back.is_empty() && additions.is_empty() {
         return None;
     }
     let mut commands: Vec<Staged> = Vec::new();
-    let mut changes_something = !taken_back.is_empty();
     for staged in carried_out.iter().filter(|staged| !taken_back.contains(&staged.id)) {
-        let loss = losses.iter().find(|(node, _)| takes(staged, *node));
-        if loss.is_some_and(|(_, loss)| push_if_it_applies(view.layout(), &mut commands, loss)) {
-            changes_something = true;
-        } else {
-            push_if_it_applies(view.layout(), &mut commands, staged);
-        }
+        push_if_it_applies(view.layout(), &mut commands, staged);
     }
-    for staged in removals {
-        changes_something |= push_if_it_applies(view.layout(), &mut commands, staged);
+    let kept = commands.len();
+    for staged in additions {
+        push_if_it_applies(view.layout(), &mut commands, staged);
     }
+    let changes_something = !taken_back.is_empty() || commands.len() > kept;
     changes_something.then(|| Decree::Joint {
         commands: commands.into(),
         withdrawn: settled.into(),
@@ -223,14 +218,12 @@ pub(crate) fn amendment(view: &View, staged: &[Staged], suspected: &[NodeId]) ->
     })
 }
 
-/// Appends a command if the layout takes it after those before it. Says whether it did.
-fn push_if_it_applies(layout: &Layout, commands: &mut Vec<Staged>, staged: &Staged) -> bool {
+/// Appends a command if the layout takes it after those before it.
+fn push_if_it_applies(layout: &Layout, commands: &mut Vec<Staged>, staged: &Staged) {
     commands.push(staged.clone());
-    let applies = next_layout(layout, commands).is_ok();
-    if !applies {
+    if next_layout(layout, commands).is_err() {
         commands.pop();
     }
-    applies
 }
 
 /// The nodes that a wish is about.

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cartwheel_protocol::{
     id::NodeId,
     layout::{Command, Member},
-    membership::{Evidence, Fate, MemberInput, Staged, Status, Wish},
+    membership::{Decree, Evidence, Fate, MemberInput, Staged, Status, Wish, outcome},
+    reap_page::Reaped,
     rules::Rules,
-    view::ViewId,
+    view::{View, ViewId},
 };
 
 use crate::cluster::{Cluster, Faults, bucket, change, with_seeds};
@@ -198,6 +199,51 @@ fn a_leaver_that_dies_while_it_leaves_is_named_as_lost_within_the_change() {
         })
     });
     assert!(named.into_inner() > 0, "no seed had it stuck");
+}
+
+/// What only names a loss takes nothing else back: neither the node that replaces the lost one, nor, when it is taken back
+/// itself, the command that it stands beside.
+#[test]
+fn a_loss_that_is_named_within_a_change_changes_nothing_else_of_it() {
+    let new = Cluster::new(0, Rules::sound(), 4, bucket(1, 3)).member(9);
+    let replace = change(1, 1, Command::Replace { old: NodeId(2), new });
+    let leave = change(1, 1, Command::Leave(NodeId(2)));
+    let loss = accepting(2, Command::Remove(NodeId(2)));
+    for first in [replace, leave] {
+        let before = Cluster::new(0, Rules::sound(), 4, bucket(1, 3));
+        let view = before.view(1).expect("a view").clone();
+        let joint = |view: &View, commands: &[Staged]| {
+            let (commands, withdrawn) = (commands.into(), [].into());
+            let decree = Decree::Joint { commands, withdrawn, reaped: Reaped::default() };
+            outcome(view, &decree).expect("it is a change")
+        };
+        let changing = joint(&view, std::slice::from_ref(&first));
+        let named = joint(&changing, &[first.clone(), loss.clone()]);
+        assert_eq!(*named.change().accepted_losses, [NodeId(2)]);
+        assert_eq!(named.next(), changing.next(), "the layout is the same: {first}");
+        let without = joint(&named, std::slice::from_ref(&first));
+        assert!(without.change().accepted_losses.is_empty(), "it was taken back: {first}");
+        assert_eq!(without.next(), changing.next(), "and nothing else: {first}");
+    }
+}
+
+/// A loss that was wished for and taken back before anybody carried it out is not carried out.
+#[test]
+fn a_loss_that_is_taken_back_in_time_is_not_named() {
+    with_seeds(0..10, |seed, rules| {
+        let mut cluster = Cluster::new(seed, rules, 4, bucket(1, 3));
+        cluster.stage(1, change(1, 1, Command::Leave(NodeId(2))));
+        cluster.wait(LONG, "the change has begun", |c| {
+            c.view(1).is_some_and(|view| view.next().is_some())
+        })?;
+        cluster.crash(2);
+        cluster.stage(1, accepting(2, Command::Remove(NodeId(2))));
+        cluster.stage(1, withdraw(3, 2));
+        cluster.run(10_000)?;
+        let view = cluster.view(1).expect("a view");
+        assert!(view.change().accepted_losses.is_empty(), "{:?}", view.change());
+        Ok(())
+    });
 }
 
 #[test]

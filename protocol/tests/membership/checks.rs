@@ -85,12 +85,12 @@ impl Checks {
         *self.sent.entry(from).or_default() += 1;
     }
 
-    /// The shards of a node are given a view.
     /// A node says that another goes by another layout under one number.
-    pub(crate) fn disagrees(&mut self, node: u64, other: u64, view: ViewId) {
-        self.violated(format!("n{node} and n{other} go by two layouts under {view}"));
+    pub(crate) fn disagrees(&mut self, node: u64, other: u64, era: Era) {
+        self.violated(format!("n{node} and n{other} go by two layouts in {era:?}"));
     }
 
+    /// The shards of a node are given a view.
     pub(crate) fn given(&mut self, node: u64, view: &Arc<View>) {
         let id = view.id();
         self.carries(node, view);

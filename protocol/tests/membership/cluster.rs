@@ -266,8 +266,8 @@ impl Cluster {
                 }
                 MemberEffect::View(view) => self.given(node, &view),
                 MemberEffect::Suspect { .. } | MemberEffect::Addresses => {}
-                MemberEffect::Disagrees { node: other, view } => {
-                    self.checks.disagrees(node, other.0, view);
+                MemberEffect::Disagrees { node: other, era } => {
+                    self.checks.disagrees(node, other.0, era);
                 }
                 MemberEffect::SetTimer { timer, after_ms } => {
                     self.schedule(

@@ -256,7 +256,7 @@ fn two_layouts_under_one_number_are_told_of() {
         });
         let message = gossip.expect("it gossips with the first of the others");
         let effects = step(&mut node, MemberInput::Message { from: NodeId(2), message });
-        let told = MemberEffect::Disagrees { node: NodeId(2), view: mine.id() };
+        let told = MemberEffect::Disagrees { node: NodeId(2), era: mine.id().era() };
         assert_eq!(effects.contains(&told), disagrees, "{effects:?}");
     }
 }
