@@ -52,8 +52,9 @@ struct Cost {
 
 impl Node {
     fn new(id: u64, view: &Arc<View>, memory: BTreeMap<RecordKey, Record>) -> Self {
-        // Nobody hands tickets back here, so requests stay open.
-        let config = Config { max_pending: usize::MAX, ..Config::new(ClusterId(7)) };
+        // Nobody hands tickets back here, so requests stay open. One exchange at a time, to tell what each costs.
+        let (max_pending, anti_entropy_batch) = (usize::MAX, 1);
+        let config = Config { max_pending, anti_entropy_batch, ..Config::new(ClusterId(7)) };
         let replica = Replica::new(NodeId(id), Incarnation(id), config);
         let mut node = Self { replica, memory };
         node.step(Input::View(view.clone()));

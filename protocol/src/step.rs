@@ -329,7 +329,7 @@ impl Config {
             anti_entropy_rest_ms: 2_000,
             anti_entropy_timeout_ms: 1_000,
             tree_depth: 2,
-            tree_page: 256,
+            tree_page: 64,
             tree_rescan_every_ms: 60_000,
             mend_parallel: 64,
             mend_retry_ms: 500,

@@ -371,7 +371,7 @@ fn rest<S: Storage>(env: &mut Env<'_, S>) {
 }
 
 /// The pause between two pages of a scan, in milliseconds: foreground requests come in between.
-const PAGE_GAP_MS: u32 = 2;
+const PAGE_GAP_MS: u32 = 1;
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
