@@ -129,6 +129,10 @@ pub(crate) fn synced<S: Storage>(env: &mut Env<'_, S>, id: RequestId) {
 /// The client waits no longer.
 pub(crate) fn deadline<S: Storage>(env: &mut Env<'_, S>, id: RequestId) {
     let Some(acceptance) = env.mending.accepting.get(&id) else { return };
+    if acceptance.is_written {
+        // It was given up, and is said to be when that is durable.
+        return;
+    }
     let key = acceptance.key.clone();
     let others = mending::marked(env, &key).map_or_else(Vec::new, |marked| marked.others);
     let (answered, owners) = (told(env, id, &others) as u8, others.len() as u8);

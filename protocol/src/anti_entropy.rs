@@ -167,9 +167,12 @@ impl AntiEntropy {
     /// Sets the timer: for how long answers are waited for, or until what is next, after so many bytes of objects were moved.
     fn pause<S: Storage>(&self, env: &mut Env<'_, S>, moved: usize) {
         let config = env.config;
-        let is_asked =
-            !matches!(&self.open, Some(Exchange { stage: Stage::Keys { asked: false, .. }, .. }));
-        if !self.asked.is_empty() || (self.open.is_some() && is_asked) {
+        let has_page =
+            matches!(&self.open, Some(Exchange { stage: Stage::Keys { asked: false, .. }, .. }));
+        // Roots that are not answered yet hold up no page: their time is over when the exchange is.
+        if has_page {
+            paging::pause(env, Timer::AntiEntropy, config.anti_entropy_every_ms, moved);
+        } else if !self.asked.is_empty() || self.open.is_some() {
             if env.keeps(Mutant::ExchangeWaitsForEver) {
                 env.set_timer(Timer::AntiEntropy, config.anti_entropy_timeout_ms);
             }

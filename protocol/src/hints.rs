@@ -172,7 +172,15 @@ struct Probe {
 const PAGE_GAP_MS: u32 = 5;
 
 impl Handoff {
-    /// Begins a pass now: there is a first view, or a peer is back.
+    /// A peer is back: what is held for it need not wait for the next pass. A pass that is under way goes on: began it anew with
+    /// every peer that comes and goes, it might never end.
+    pub(crate) fn hurry<S: Storage>(&mut self, env: &mut Env<'_, S>) {
+        if self.cursor.is_none() {
+            self.start(env);
+        }
+    }
+
+    /// Begins a pass now, in a new view.
     pub(crate) fn start<S: Storage>(&mut self, env: &mut Env<'_, S>) {
         *self = Self { drained: self.drained, ..Self::default() };
         // A stranger's copies are refused: it is no member yet and holds none, or was given up.

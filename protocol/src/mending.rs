@@ -128,6 +128,11 @@ pub(crate) fn read<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) -> Stored 
 
 /// The same of what a scan has found.
 pub(crate) fn judge<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: Stored) -> Stored {
+    if let Stored::Found(Record { damaged: Some(_), .. }) = &stored {
+        // The mark may be from before a restart, or from before this node owned it again.
+        remember(env, key);
+        return stored;
+    }
     let (Stored::Damaged, Some(bucket)) = (&stored, env.bucket(key)) else { return stored };
     if !env.keeps(Mutant::DamagedAnswersNotfound) {
         return Stored::Absent;
@@ -143,6 +148,15 @@ pub(crate) fn judge<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: S
     env.effects.push(Effect::Report(Fact::Damaged(found)));
     wait(env, env.config.mend_retry_ms);
     Stored::Found(record)
+}
+
+/// Comes back to a record that is marked, if this node owns it.
+fn remember<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
+    let owns = env.bucket(key).is_some_and(|bucket| env.owns(key, bucket));
+    if owns && !env.mending.marks.contains_key(key) && env.keeps(Mutant::RestartForgetsMarks) {
+        env.mending.remember(key, env.view.id().era());
+        wait(env, env.config.mend_retry_ms);
+    }
 }
 
 /// The mark of a record after something was taken in: that does not mend it. A node that does not own the record holds
@@ -211,11 +225,7 @@ fn look<S: Storage>(env: &mut Env<'_, S>) {
     let page = paging::read(env.storage, from, env.config.handoff_page);
     env.mending.looks_at = page.last.map(hints::after);
     for (key, stored) in page.records {
-        if let Stored::Found(Record { damaged: Some(_), .. }) = judge(env, &key, stored)
-            && env.keeps(Mutant::RestartForgetsMarks)
-        {
-            env.mending.remember(&key, env.view.id().era());
-        }
+        judge(env, &key, stored);
     }
 }
 

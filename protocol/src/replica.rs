@@ -159,7 +159,7 @@ impl Replica {
             if env.view.reaped().fence > fence {
                 parts.requests.forget(&mut env);
             }
-            Trees::adopt(&mut env);
+            Trees::adopt(&mut env, before.is_none());
             parts.anti_entropy.adopt(&mut env);
             parts.requests.adopt(&mut env);
             parts.handoff.start(&mut env);
@@ -188,7 +188,7 @@ impl Replica {
                 self.suspected.remove(at);
                 // What is held for the peer need not wait for the next pass.
                 if let Some((mut env, parts)) = self.parts(storage, effects) {
-                    parts.handoff.start(&mut env);
+                    parts.handoff.hurry(&mut env);
                 }
             }
             Ok(_) | Err(_) => {}

@@ -210,21 +210,26 @@ impl<'a> Here<'a> {
 }
 
 impl Trees {
-    /// A view was adopted. A tree belongs to its partition and not to a view: it stays as long as the node owns it.
-    pub(crate) fn adopt<S: Storage>(env: &mut Env<'_, S>) {
+    /// A view was adopted, perhaps the first. A tree belongs to its partition and not to a view: it stays as long as the node owns
+    /// it, and so does what is built or to be built.
+    pub(crate) fn adopt<S: Storage>(env: &mut Env<'_, S>, is_first: bool) {
         if env.config.anti_entropy_every_ms == 0 {
             return;
         }
         let owned: BTreeSet<TreeId> = Here::of(env).trees_of(env.shard).collect();
-        env.trees.whole.retain(|id, _| owned.contains(id));
-        let missing = owned.iter().filter(|id| !env.trees.whole.contains_key(id));
-        env.trees.waiting = missing.map(|(partition, _)| *partition).collect();
-        // What it was to build may be other trees now.
-        env.trees.scan = None;
-        if env.trees.is_done() {
-            rest(env);
-        } else {
+        let sizes = |partition| owned.range((partition, 0)..=(partition, u8::MAX)).map(|id| id.1);
+        let trees = &mut *env.trees;
+        trees.whole.retain(|id, _| owned.contains(id));
+        trees.waiting.retain(|partition| sizes(*partition).next().is_some());
+        let goes_on = |scan: &Scan| scan.trees.keys().copied().eq(sizes(scan.partition));
+        trees.scan = trees.scan.take().filter(goes_on);
+        let at = trees.scan.as_ref().map(|scan| scan.partition);
+        let missing = owned.iter().filter(|id| !trees.whole.contains_key(id) && Some(id.0) != at);
+        trees.waiting.extend(missing.map(|(partition, _)| *partition));
+        if !env.trees.is_done() {
             env.set_timer(Timer::Trees, 0);
+        } else if is_first {
+            rest(env);
         }
     }
 

@@ -174,7 +174,6 @@ impl Membership {
         let least =
             |of: fn(&super::Shard) -> Option<ViewId>| self.shards.iter().map(of).min().flatten();
         let (view, caught_up) = (least(|shard| shard.view), least(|shard| shard.caught_up));
-        let drained = least(|shard| shard.drained);
         if let Some(row) = self.roster.row_mut(self.me) {
             row.view = row.view.max(view);
             row.caught_up = row.caught_up.max(caught_up);
@@ -182,11 +181,17 @@ impl Membership {
         if self.roster.row(self.me) != before.as_ref() {
             self.tell_progress(effects);
         }
+        self.stage_own_forget();
+        self.look(effects);
+    }
+
+    /// A node that was removed and holds nothing any more wishes to be forgotten.
+    pub(super) fn stage_own_forget(&mut self) {
+        let drained = self.shards.iter().map(|shard| shard.drained).min().flatten();
         let drained = drained.map(ViewId::era);
         if let Some(view) = self.view.clone().filter(|view| drained == Some(view.id().era())) {
             self.stage_own(Command::Forget(self.me), &view);
         }
-        self.look(effects);
     }
 
     /// In a small cluster everybody is told at once how far this node is; in a large one gossip does.

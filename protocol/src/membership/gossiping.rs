@@ -23,6 +23,7 @@ impl Membership {
         }
         self.suspect_the_still(effects);
         self.stage_own_join();
+        self.stage_own_forget();
         self.raised = false;
         self.maybe_raise(effects);
         let among = self.partners().len() as u64;
