@@ -1,7 +1,11 @@
 //! A live cluster whose members change many times in a row: every layout is balanced, spans its zones, and a join moves little
 //! more than the joiner's share.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cartwheel_client::{
     Client,
@@ -37,7 +41,7 @@ fn layouts_stay_balanced_through_thirty_random_commands() {
 fn layouts_span_three_zones_through_sixteen_random_commands() {
     let commands = random_commands(9, 16, 3);
     let joins_in = |zone: usize| {
-        let is = |fault: &&Fault| matches!(fault, Fault::Join { zone: z, .. } if z.0 == zone);
+        let is = |(fault, _): &&Step| matches!(fault, Fault::Join { zone: z, .. } if z.0 == zone);
         commands.iter().filter(is).count()
     };
     let zones = (0..3).filter(|zone| joins_in(*zone) > 0).count();
@@ -45,8 +49,11 @@ fn layouts_span_three_zones_through_sixteen_random_commands() {
     run(live_through(3, &commands, &Targets { load: 1.25, join: 1.5 }));
 }
 
+/// A command, and the members after it: their names and weights.
+type Step = (Fault, BTreeMap<String, u32>);
+
 /// Commands for a cluster of four nodes in so many zones, dealt out in turn.
-fn random_commands(seed: u64, count: usize, zones: usize) -> Vec<Fault> {
+fn random_commands(seed: u64, count: usize, zones: usize) -> Vec<Step> {
     let mut rng = Rng::of(seed, 0);
     let mut fresh = (4..).map(NodeNumber);
     // By node its zone and its weight.
@@ -59,7 +66,7 @@ fn random_commands(seed: u64, count: usize, zones: usize) -> Vec<Fault> {
         let alone = members.values().filter(|(other, _)| *other == zone).count() == 1;
         // The first node stays: it is the one that is asked. So does the last of a zone.
         let stays = one == NodeNumber(0) || alone;
-        commands.push(match rng.below(5) {
+        let command = match rng.below(5) {
             0 | 1 if members.len() < MEMBERS.1 => {
                 let (node, zone) =
                     (fresh.next().expect("endless"), rng.below(zones as u64) as usize);
@@ -73,7 +80,8 @@ fn random_commands(seed: u64, count: usize, zones: usize) -> Vec<Fault> {
             3 if one != NodeNumber(0) => {
                 let new = fresh.next().expect("endless");
                 members.remove(&one);
-                members.insert(new, (zone, weight));
+                // Campaigns replace by a node of weight 1.
+                members.insert(new, (zone, 1));
                 Fault::Replace { old: one, new }
             }
             4 => {
@@ -82,10 +90,15 @@ fn random_commands(seed: u64, count: usize, zones: usize) -> Vec<Fault> {
                 Fault::Weight { node: one, weight: heavier }
             }
             _ => continue,
-        });
+        };
+        let named = members.iter().map(|(node, (_, weight))| (node.to_string(), *weight));
+        commands.push((command, named.collect()));
     }
     for (kind, is) in KINDS {
-        assert!(commands.iter().any(is), "no {kind} with seed {seed}: {commands:?}");
+        assert!(
+            commands.iter().any(|(command, _)| is(command)),
+            "no {kind} with seed {seed}: {commands:?}"
+        );
     }
     commands
 }
@@ -100,15 +113,29 @@ const KINDS: [(&str, IsKind); 4] = [
     ("weight", |fault| matches!(fault, Fault::Weight { .. })),
 ];
 
-async fn live_through(zones: usize, commands: &[Fault], targets: &Targets) {
+/// The layout with these members. The node that is asked may be the last to go by it, and one that forgets a node may follow.
+async fn layout_of(client: &Client, members: &BTreeMap<String, u32>) -> Arc<Directory> {
+    let deadline = Instant::now() + CHANGE_WITHIN;
+    loop {
+        let directory = client.refresh().await.expect("a layout");
+        let named = directory.members.iter().map(|seat| (seat.name.clone(), seat.weight));
+        if named.collect::<BTreeMap<_, _>>() == *members {
+            return directory;
+        }
+        assert!(Instant::now() < deadline, "no layout of {members:?}: {:?}", directory.members);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn live_through(zones: usize, commands: &[Step], targets: &Targets) {
     let cluster = Cluster::start_in_zones(4, zones).await;
     let client = Client::connect([cluster.ground.addresses()[0].to_string()]).await;
     let client = client.expect("the first node answers");
     let mut before = client.refresh().await.expect("a layout");
-    for (number, fault) in commands.iter().enumerate() {
+    for (number, (fault, members)) in commands.iter().enumerate() {
         let carried = cluster.ground.carry_through(number, fault, CHANGE_WITHIN).await;
         carried.unwrap_or_else(|why| panic!("{why:#}, of {commands:?}"));
-        let after = client.refresh().await.expect("a layout");
+        let after = layout_of(&client, members).await;
         let checked = check(&before, &after, zones, targets);
         checked.unwrap_or_else(|why| panic!("{why} after {fault:?} of {commands:?}"));
         before = after;
