@@ -150,9 +150,20 @@ impl Missed<'_> {
         u64::MAX - key * 1_000 - self.repetition as u64
     }
 
+    /// Writes a value, again where the outcome is unknown: the first to ask the killed node do not know yet that it is down.
+    async fn put(&self, key: u64) -> Result<(), String> {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let put = self.asker.put(format!("key-{key}"), None, self.number(key)).await;
+            if put.is_ok() || Instant::now() > deadline {
+                return put;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn write(&self) -> anyhow::Result<()> {
-        let put = |key: u64| self.asker.put(format!("key-{key}"), None, self.number(key));
-        let puts = stream::iter(self.keys().map(put)).buffer_unordered(FILLERS);
+        let puts = stream::iter(self.keys().map(|key| self.put(key))).buffer_unordered(FILLERS);
         let failed = puts.filter_map(|put| std::future::ready(put.err())).next().await;
         match failed {
             Some(error) => bail!("what is to be missed cannot be written: {error}"),
