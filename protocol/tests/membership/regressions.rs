@@ -13,7 +13,10 @@ use cartwheel_protocol::{
     view::View,
 };
 
-use crate::cluster::{Cluster, Faults, bucket, change, with_seeds};
+use crate::{
+    cluster::{Cluster, Faults, bucket, change, with_seeds},
+    raises::saves,
+};
 
 const LONG: u64 = 60_000;
 
@@ -44,19 +47,6 @@ fn a_vote_is_not_saved_over_a_newer_view() {
     step(&mut node, MemberInput::Stage(wish));
     step(&mut node, MemberInput::Chosen(Choice::Backoff, 0));
     let effects = step(&mut node, MemberInput::Timeout(MemberTimer::Propose));
-    let saves = |effects: &[MemberEffect]| -> Vec<_> {
-        let save = |effect: &MemberEffect| match effect {
-            MemberEffect::Save { saved, ticket } => Some((saved.clone(), ticket.clone())),
-            MemberEffect::Send { .. }
-            | MemberEffect::View(_)
-            | MemberEffect::Suspect { .. }
-            | MemberEffect::Addresses
-            | MemberEffect::Disagrees { .. }
-            | MemberEffect::SetTimer { .. }
-            | MemberEffect::Choose { .. } => None,
-        };
-        effects.iter().filter_map(save).collect()
-    };
     let own_promise = saves(&effects).pop().expect("its promise is saved first").1;
     step(&mut node, MemberInput::Synced(own_promise));
     let mut undisturbed = node.clone();
@@ -243,16 +233,9 @@ fn two_layouts_under_one_number_are_told_of() {
     for (theirs, disagrees) in [(&mine, false), (&other, true)] {
         let (mut node, mut peer) = (node_in(&mine, 1), node_in(theirs, 2));
         let effects = step(&mut peer, MemberInput::Chosen(Choice::Partner, 0));
-        let gossip = effects.iter().find_map(|effect| match effect {
-            MemberEffect::Send { to: NodeId(1), message } => Some(message.clone()),
-            MemberEffect::Send { .. }
-            | MemberEffect::Save { .. }
-            | MemberEffect::View(_)
-            | MemberEffect::Suspect { .. }
-            | MemberEffect::Addresses
-            | MemberEffect::Disagrees { .. }
-            | MemberEffect::SetTimer { .. }
-            | MemberEffect::Choose { .. } => None,
+        let gossip = effects.iter().find_map(|effect| {
+            let MemberEffect::Send { to: NodeId(1), message } = effect else { return None };
+            Some(message.clone())
         });
         let message = gossip.expect("it gossips with the first of the others");
         let effects = step(&mut node, MemberInput::Message { from: NodeId(2), message });
