@@ -31,8 +31,11 @@ pub struct Limits {
     pub connect: Duration,
     /// How long the handshake may take, on either side.
     pub handshake: Duration,
-    /// How long a peer may take to say that it queued a batch; then the connection is given up.
+    /// How long a peer may take to say that it queued a batch, beside the time that the batch takes on the slowest link;
+    /// then the connection is given up.
     pub deliver: Duration,
+    /// How many bytes a second a link carries at least.
+    pub slowest_link: u32,
     /// The first pause before a peer is dialled again; it doubles.
     pub backoff_least: Duration,
     /// The longest pause before a peer is dialled again.
@@ -62,6 +65,7 @@ impl Default for Limits {
             connect: Duration::from_secs(1),
             handshake: Duration::from_secs(1),
             deliver: Duration::from_secs(2),
+            slowest_link: 128 << 10,
             backoff_least: Duration::from_millis(20),
             backoff_most: Duration::from_millis(500),
             queued_messages: 16_384,

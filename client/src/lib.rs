@@ -24,6 +24,7 @@ mod error;
 pub mod handshake;
 mod identity;
 pub mod members;
+mod patience;
 mod peers;
 mod pieces;
 mod progress;

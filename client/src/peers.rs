@@ -17,23 +17,21 @@ use std::{
 use cartwheel_protocol::{Message, format::v1, id::NodeId, membership::MemberMessage};
 use futures::{
     future::Either,
-    stream::{FuturesUnordered, StreamExt},
+    stream::{FuturesOrdered, StreamExt},
 };
-use tarpc::{
-    client::{self, RpcError},
-    context,
-};
+use tarpc::{client, context};
 use tokio::{
     net::TcpStream,
     sync::{Notify, watch},
     task::JoinSet,
-    time::timeout,
+    time::{self, sleep_until, timeout},
 };
 
 use crate::{
     Identity, Limits,
     codec::Frames,
     handshake::{self, HandshakeError, Hello, Kind, Welcome},
+    patience::Patience,
     pieces::split,
     service::{DeliverError, PeerClient, Piece},
 };
@@ -404,7 +402,7 @@ impl Dialler {
                 was_told = true;
             }
             let jitter = rand::random_range(0.5..1.0);
-            tokio::time::sleep(backoff.mul_f64(jitter)).await;
+            time::sleep(backoff.mul_f64(jitter)).await;
             backoff = (backoff * 2).min(self.limits.backoff_most);
         }
     }
@@ -427,10 +425,11 @@ impl Dialler {
         let client::NewClient { client, dispatch } =
             PeerClient::new(client::Config::default(), transport);
         tokio::pin!(dispatch);
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way = FuturesOrdered::new();
+        let mut patience = Patience::new(&self.limits, time::Instant::now());
         let mut cut = VecDeque::new();
         loop {
-            let may_send = under_way.len() < self.limits.batches_in_flight;
+            let may_send = patience.may_send();
             tokio::select! {
                 ended = &mut dispatch => {
                     if let Err(error) = ended {
@@ -438,30 +437,40 @@ impl Dialler {
                     }
                     return Closed::Ended;
                 }
+                () = sleep_until(patience.due()), if patience.waits() => {
+                    return Closed::Silent(patience.allowed());
+                }
                 Some(answer) = under_way.next() => match answer {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => patience.answered(time::Instant::now()),
                     Ok(Err(DeliverError::Overloaded)) => {
+                        patience.answered(time::Instant::now());
                         self.link.overloaded.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(Err(DeliverError::Undecodable(why))) => return Closed::Undecodable(why),
-                    Err(RpcError::DeadlineExceeded) => return Closed::Silent(self.limits.deliver),
                     Err(_) => return Closed::Ended,
                 },
                 piece = self.link.next_gossip(), if may_send => {
-                    let mut context = context::current();
-                    context.deadline = Instant::now() + self.limits.deliver;
-                    let client = client.clone();
-                    under_way.push(Either::Left(async move { client.gossip(context, piece).await }));
+                    patience.sent(piece.bytes(), time::Instant::now());
+                    let (client, context) = (client.clone(), long_enough());
+                    let call = async move { client.gossip(context, piece).await };
+                    under_way.push_back(Either::Left(call));
                 }
                 batch = self.link.batch(&mut cut, &self.limits), if may_send => {
-                    let mut context = context::current();
-                    context.deadline = Instant::now() + self.limits.deliver;
-                    let client = client.clone();
-                    under_way.push(Either::Right(async move { client.deliver(context, batch).await }));
+                    patience.sent(batch.iter().map(Piece::bytes).sum(), time::Instant::now());
+                    let (client, context) = (client.clone(), long_enough());
+                    let call = async move { client.deliver(context, batch).await };
+                    under_way.push_back(Either::Right(call));
                 }
             }
         }
     }
+}
+
+/// The context of a call that is given up by other means than its own deadline.
+fn long_enough() -> context::Context {
+    let mut context = context::current();
+    context.deadline = Instant::now() + Duration::from_secs(3_600);
+    context
 }
 
 /// Connects, without waiting for small writes to be joined.

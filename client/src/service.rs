@@ -75,6 +75,17 @@ pub enum Piece {
     },
 }
 
+impl Piece {
+    /// How many bytes of a message it carries.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Whole(bytes) | Self::Part { bytes, .. } | Self::Last { bytes, .. } => {
+                bytes.0.len()
+            }
+        }
+    }
+}
+
 /// Why a batch was not taken.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 pub enum DeliverError {

@@ -218,6 +218,49 @@ async fn a_full_queue_drops_and_counts_and_a_silent_peer_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_link_that_carries_a_batch_slowly_is_not_given_up() {
+    let cluster = Cluster::start(&Limits::default()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let to = cluster.addresses[0].clone();
+    let deliver = Duration::from_millis(50);
+    // A quarter of a batch takes as long as a silent peer may be.
+    let slow = tokio::spawn(async move {
+        let (near, _) = listener.accept().await.unwrap();
+        let far = TcpStream::connect(to).await.unwrap();
+        let ((mut asks, mut hears), (mut answers, mut takes)) =
+            (near.into_split(), far.into_split());
+        let back = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
+        let mut piece = vec![0; 16 << 10];
+        loop {
+            let read = asks.read(&mut piece).await.unwrap();
+            if read == 0 || takes.write_all(&piece[..read]).await.is_err() {
+                return back.abort();
+            }
+            if read > 1_024 {
+                tokio::time::sleep(deliver).await;
+            }
+        }
+    });
+    let events = Arc::new(Events::default());
+    let limits = Limits { deliver, slowest_link: 1 << 10, batch_bytes: 64 << 10, ..quick() };
+    let peers = transport(limits, &events);
+    peers.set_peers([(node_id(0), address.as_str().into())]);
+    until("it is opened", || !events.heard().is_empty()).await;
+    let known = messages();
+    let bytes: usize = known.iter().map(|message| v1::encode_message(message).len()).sum();
+    let sent = (256 << 10) / bytes * known.len();
+    for message in known.iter().cycle().take(sent) {
+        peers.send(node_id(0), message).unwrap();
+    }
+    let node = &cluster.nodes[0];
+    until("all is delivered", || node.delivered.lock().unwrap().len() == sent).await;
+    assert_eq!(events.heard(), ["n1 opened"]);
+    peers.shutdown().await;
+    slow.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_node_whose_queue_is_full_says_so() {
     let cluster = Cluster::start(&Limits::default()).await;
     *cluster.nodes[0].refuses_batches.lock().unwrap() = true;
