@@ -65,6 +65,8 @@ pub(crate) struct Parts {
 /// The thread's state.
 pub(crate) struct Control {
     parts: Parts,
+    /// Where others reach this node in this run.
+    address: Arc<str>,
     timers: BTreeMap<MemberTimer, Instant>,
     /// What was sent to the committer, with the step.
     tickets: VecDeque<(u64, MemberTicket)>,
@@ -85,6 +87,7 @@ impl Control {
     pub(crate) fn new(parts: Parts, address: Arc<str>, saved: Option<Arc<Saved>>) -> Self {
         let mut control = Self {
             parts,
+            address,
             timers: BTreeMap::new(),
             tickets: VecDeque::new(),
             effects: MemberEffects::new(),
@@ -94,22 +97,24 @@ impl Control {
             is_over: false,
         };
         control.step(MemberInput::Start(saved));
-        control.tell_of_move(&address);
         control
     }
 
     /// A member that is reached elsewhere than the layout says wishes the layout to say so: clients go by it.
-    fn tell_of_move(&mut self, address: &Arc<str>) {
-        let me = self.parts.me;
-        let Some(view) = self.parts.membership.view() else { return };
+    fn wish_to_move(&self) -> Option<MemberInput> {
+        let Parts { me, membership, .. } = &self.parts;
+        let view = membership.view()?;
         let newest = view.next().unwrap_or(view.layout());
-        if newest.member(me).is_none_or(|member| member.address == *address) {
-            return;
+        let member = newest.member(*me)?;
+        let wish = Wish::Change {
+            command: Command::Address(*me, self.address.clone()),
+            accept_loss: false,
+        };
+        if member.address == self.address || membership.staged().any(|staged| staged.wish == wish) {
+            return None;
         }
-        let command = Command::Address(me, address.clone());
         let (id, base) = (rand::random(), view.layout().number());
-        let wish = Wish::Change { command, accept_loss: false };
-        self.step(MemberInput::Stage(Staged { id, base, wish }));
+        Some(MemberInput::Stage(Staged { id, base, wish }))
     }
 
     /// Runs in a thread of its own until it is told to stop.
@@ -270,7 +275,10 @@ impl Control {
         match effect {
             MemberEffect::Send { to, message } => self.parts.peers.send(to, &message),
             MemberEffect::Save { saved, ticket } => self.save(&saved, ticket),
-            MemberEffect::View(view) => self.go_by(&view),
+            MemberEffect::View(view) => {
+                self.go_by(&view);
+                return self.wish_to_move();
+            }
             MemberEffect::Suspect { node, suspected } => self.opine(node, suspected),
             MemberEffect::Addresses => self.dial(),
             MemberEffect::Disagrees { node, era } => self.disagrees(node, era),

@@ -66,12 +66,9 @@ impl Peers {
         self.greet(node, address)
     }
 
-    /// A node has said something; whether it must be dialled to be answered: one that was a member is not, any
-    /// more, and must be told so.
+    /// A node has said something; whether it must be dialled, where it said last that it is reached, to be answered: one
+    /// that was a member and is none any more must be told so, and one that has moved is listed where it was.
     pub(crate) fn heard_from(&mut self, node: NodeId) -> bool {
-        if self.dialled.contains_key(&node) {
-            return false;
-        }
         let said = self.said.get(&node).cloned();
         said.is_some_and(|address| self.greet(node, address))
     }
@@ -109,5 +106,49 @@ impl Peers {
             self.transport.set_peers(all.iter().map(|(node, address)| (*node, address.clone())));
             self.dialled = all;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cartwheel_client::{Closed, Identity, Limits, PeerEvents};
+    use cartwheel_protocol::format::Formats;
+    use cartwheel_protocol::id::ClusterId;
+
+    use super::*;
+
+    struct Deaf;
+
+    impl PeerEvents for Deaf {
+        fn on_opened(&self, _: NodeId) {}
+        fn on_closed(&self, _: NodeId, _: &Closed) {}
+    }
+
+    #[tokio::test]
+    async fn a_node_that_has_moved_is_dialled_where_it_says_though_it_is_listed_where_it_was() {
+        let (me, other) = (NodeId(1), NodeId(2));
+        let identity = Identity {
+            node: me,
+            cluster: ClusterId(7),
+            address: "127.0.0.1:1".into(),
+            formats: Formats::SPOKEN,
+            layout: None,
+        };
+        let transport = Arc::new(TcpPeers::new(identity, Limits::default(), Arc::new(Deaf)));
+        let mut peers = Peers::new(me, transport);
+        let listed: BTreeMap<NodeId, Arc<str>> = [(other, "127.0.0.1:2".into())].into();
+        let (was, is) = (Some(&*listed[&other]), Some("127.0.0.1:3"));
+        let dialled = |peers: &Peers| peers.dialled.get(&other).cloned();
+        peers.dial(listed.clone());
+        assert!(!peers.heard_from(other), "it has not said where else it is");
+        assert!(peers.greeted(other, "127.0.0.1:3".into()));
+        peers.dial(listed.clone());
+        assert_eq!(dialled(&peers).as_deref(), is);
+        assert!(peers.closed(other));
+        peers.dial(listed.clone());
+        assert_eq!(dialled(&peers).as_deref(), was, "it may have moved again");
+        assert!(peers.heard_from(other));
+        peers.dial(listed);
+        assert_eq!(dialled(&peers).as_deref(), is);
     }
 }
