@@ -75,6 +75,7 @@ pub const CAUGHT: &[Caught] = &[
     caught(Mutant::WriteClearsMark, "damage-then-write", Property::StrictReadsSeeStrictWrites),
     caught(Mutant::MarkAskedOnce, "damage", Property::MendingCanEnd),
     caught(Mutant::RestartForgetsMarks, "damage-crash", Property::MendingCanEnd),
+    caught(Mutant::MendAwaitsTheLost, "damage-dead-owner", Property::MendingCanEnd),
     caught(Mutant::LossAcceptedUnread, "accept-loss", Property::StrictReadsSeeStrictWrites),
     caught(Mutant::ViewNotPersisted, "replace", Property::StrictReadsSeeStrictWrites),
     caught(Mutant::NoViewMatch, "behind", Property::StrictReadsSeeStrictWrites),

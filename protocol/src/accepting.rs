@@ -8,7 +8,7 @@
 //! answered before. The other owners mend theirs from it.
 //!
 //! Where an owner is silent nothing is given up: it may hold what all others have lost. One that is lost for good is
-//! replaced first. When enough owners turn out to hold the record, it is mended, and there is no loss to accept.
+//! replaced first, or named as lost in the change that takes it out (L3). When enough owners turn out to hold the record, it is mended, and there is no loss to accept.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -43,6 +43,13 @@ pub(crate) struct Acceptance {
     lost: Vec<NodeId>,
     /// The mark is gone, and the client is told when that is durable.
     is_written: bool,
+}
+
+impl Acceptance {
+    /// Whether it is the loss of this record.
+    pub(crate) fn is_of(&self, key: &RecordKey) -> bool {
+        self.key == *key
+    }
 }
 
 /// A client asks to accept the loss of a record.

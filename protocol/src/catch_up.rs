@@ -286,8 +286,7 @@ impl Task {
         }
         let strict_w = least_quorum(view, n, |bucket| bucket.strict_w);
         let quorum = (present.len() + 1).saturating_sub(strict_w).max(1);
-        let named = |node: &NodeId| view.change().accepted_losses.binary_search(node).is_ok();
-        let lost = present.iter().filter(|node| named(node)).count();
+        let lost = present.iter().filter(|node| view.names_lost(**node)).count();
         // A quorum, or all that the operator has not given up.
         let need = if env.keeps(Mutant::AcceptLossCountsAsEmpty) {
             quorum.min(present.len() - lost)
@@ -295,7 +294,7 @@ impl Task {
             quorum.saturating_sub(lost)
         };
         let need = need.saturating_sub(usize::from(is_owner));
-        let others = present.iter().filter(|node| **node != env.me && !named(node));
+        let others = present.iter().filter(|node| **node != env.me && !view.names_lost(**node));
         let sources = others.map(|node| Source { node: *node, at: At::Next(None) }).collect();
         (need > 0).then_some(Self { need, sources })
     }

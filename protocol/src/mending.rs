@@ -13,6 +13,11 @@
 //! strict write counts answers of exactly its view. Where nobody else owns the key nothing can mend it:
 //! it answers an error until its loss is accepted ([`crate::accepting`]).
 //!
+//! An owner that the operator has named as lost in the change under way (L3) never counts here either, and is not waited
+//! for: where so many are named that no quorum is left, all the others together are enough, as they are for who
+//! catches up. Otherwise the two would wait for each other: a node that takes the dead one's place asks the damaged owner, whose
+//! record waits for the dead one.
+//!
 //! Marks are found by whatever reads a record, and by a look at all records after a start, in pages.
 //! A bounded number is asked about at a time, again and again until each is mended.
 
@@ -36,7 +41,8 @@ use crate::{
     view::{Era, ViewId},
 };
 
-/// How many marks a shard remembers. Those beyond are on disk all the same, and found by the next look.
+/// How many marks a shard remembers, those apart whose loss is to be accepted. Those beyond are on disk all the same: the look
+/// waits until it has room.
 const MAX_MARKS: usize = 4_096;
 /// The pause between two pages of a look, in milliseconds: foreground requests come in between.
 const PAGE_GAP_MS: u32 = 5;
@@ -50,7 +56,7 @@ pub(crate) struct Mending {
     asked: Option<RecordKey>,
     /// Where the look at all records goes on.
     looks_at: Option<RecordKey>,
-    /// Whether there were more marks than are remembered.
+    /// Whether there are marks that the look has passed and that are not remembered: another one is to follow.
     more: bool,
     /// Whether the timer is set.
     waits: bool,
@@ -71,7 +77,7 @@ pub(crate) struct Marked<'a> {
     /// The view in which the damage was found.
     pub(crate) found: ViewId,
     bucket: &'a Bucket,
-    /// The other owners in the older layout.
+    /// The other owners in the older layout, without those that the operator has named as lost.
     pub(crate) others: Vec<NodeId>,
     /// How many of them must be merged from.
     need: usize,
@@ -99,12 +105,27 @@ impl Mending {
         self.marks.remove(key);
     }
 
+    fn is_full(&self) -> bool {
+        self.marks.len() >= MAX_MARKS
+    }
+
     fn remember(&mut self, key: &RecordKey, era: Era) {
-        if self.marks.len() < MAX_MARKS || self.marks.contains_key(key) {
+        let is_wanted = || self.accepting.values().any(|acceptance| acceptance.is_of(key));
+        if !self.is_full() || self.marks.contains_key(key) || is_wanted() {
             let merged = Merged { era, owners: Vec::new() };
             self.marks.entry(key.clone()).or_insert(merged);
         } else {
             self.more = true;
+        }
+    }
+
+    /// Makes room for the look: where every mark was asked about since there was none left, those that still wait may be
+    /// waiting for good. They are found again by another look, and until then mended by answers that are on their way.
+    fn make_room(&mut self) {
+        let last = self.marks.last_key_value().map(|(key, _)| key);
+        if self.is_full() && self.looks_at.is_some() && self.asked.as_ref() >= last {
+            self.marks.clear();
+            (self.asked, self.more) = (None, true);
         }
     }
 
@@ -186,10 +207,14 @@ pub(crate) fn adopt<S: Storage>(env: &mut Env<'_, S>, is_first: bool) {
 /// Looks at a page of records, and asks about some of the marks.
 pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
     env.mending.waits = false;
-    if env.mending.marks.is_empty() && core::mem::take(&mut env.mending.more) {
+    env.mending.make_room();
+    let may_look = env.mending.looks_at.is_none() && !env.mending.is_full();
+    if may_look && core::mem::take(&mut env.mending.more) {
         env.mending.looks_at = Some(RecordKey::start_of(Partition(0)));
     }
-    look(env);
+    if !env.mending.is_full() {
+        look(env);
+    }
     let some = env.mending.next(env.config.mend_parallel);
     if let Some(last) = some.last() {
         env.mending.asked = Some(last.clone());
@@ -205,10 +230,10 @@ pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
         accepting::settle(env, &key);
     }
     let again = !env.mending.marks.is_empty() && env.keeps(Mutant::MarkAskedOnce);
-    if env.mending.looks_at.is_some() {
+    if env.mending.looks_at.is_some() && !env.mending.is_full() {
         env.mending.waits = true;
         env.rest(Timer::Mend, PAGE_GAP_MS);
-    } else if again || env.mending.more {
+    } else if again || env.mending.is_looking() {
         wait(env, env.config.mend_retry_ms);
     }
 }
@@ -242,7 +267,10 @@ pub(crate) fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> O
         return None;
     };
     let owners = env.view.owners(key.partition, bucket.n);
-    let mut others: Vec<NodeId> = owners.iter().copied().filter(|o| *o != env.me).collect();
+    let is_lost =
+        |owner: NodeId| env.view.names_lost(owner) && env.keeps(Mutant::MendAwaitsTheLost);
+    let others = owners.iter().copied().filter(|owner| *owner != env.me && !is_lost(*owner));
+    let mut others: Vec<NodeId> = others.collect();
     let quorum = (owners.len() + 1).saturating_sub(bucket.strict_w.into()).max(1);
     let need = quorum.min(others.len());
     if !env.keeps(Mutant::RepairFromFallback) {

@@ -149,6 +149,8 @@ mutants! {
     MarkAskedOnce = "mark-asked-once" of "W1",
     /// Marks that are on disk at a start are not looked for.
     RestartForgetsMarks = "restart-forgets-marks" of "W1",
+    /// A mark waits for an owner that the operator has named as lost.
+    MendAwaitsTheLost = "mend-awaits-the-lost" of "W1",
     /// The loss of a record is accepted before the other owners have told what they hold.
     LossAcceptedUnread = "loss-accepted-unread" of "W1",
     /// What gossip brings overwrites what is newer.

@@ -187,6 +187,11 @@ impl View {
         &self.change
     }
 
+    /// Whether the operator has named this owner as lost (L3): what only it holds is given up, and nobody waits for it.
+    pub fn names_lost(&self, node: NodeId) -> bool {
+        self.change.accepted_losses.binary_search(&node).is_ok()
+    }
+
     /// What reap rounds up to this view have left behind.
     pub fn reaped(&self) -> Reaped {
         self.reaped

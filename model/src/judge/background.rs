@@ -1,6 +1,6 @@
 //! Whether background work would end, if it went on alone from here.
 
-use cartwheel_protocol::{Input, Timer, key::RecordKey};
+use cartwheel_protocol::{Input, Timer, id::NodeId, key::RecordKey};
 
 use crate::{action::Action, disk::Cell, host::Host, world::World};
 
@@ -82,7 +82,9 @@ impl World {
         let (newest, bucket) = (self.newest(), &self.setup.bucket);
         let can_be = move |at: usize, key: &RecordKey| {
             let owners = newest.owners(key.partition, bucket.n);
-            let others = owners.iter().filter(|owner| **owner != self.setup.nodes[at]);
+            let counts =
+                |owner: &&NodeId| **owner != self.setup.nodes[at] && !newest.names_lost(**owner);
+            let others = owners.iter().filter(counts);
             let others: Vec<usize> = others.map(|owner| self.setup.index(*owner)).collect();
             let need = (owners.len() + 1).saturating_sub(bucket.strict_w.into()).max(1);
             let is_sound = |other: &&usize| {

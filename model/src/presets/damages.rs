@@ -18,7 +18,7 @@ const DAMAGE: &[Witness] =
     &[Witness::Damaged, Witness::Raised, Witness::DamageMended, Witness::StrictReadAfterWrite];
 
 /// The presets of this file.
-pub(super) const PRESETS: [Preset; 7] = [
+pub(super) const PRESETS: [Preset; 8] = [
     Preset {
         name: "damage",
         why: "A record is damaged between a write and a read: it is never taken for absent, and mended by a quorum.",
@@ -68,6 +68,20 @@ pub(super) const PRESETS: [Preset; 7] = [
             Witness::Damaged,
             Witness::Raised,
             Witness::DamageMended,
+            Witness::CaughtUp,
+            Witness::Changed,
+        ],
+        is_quick: false,
+    },
+    Preset {
+        name: "damage-dead-owner",
+        why: "A dead owner of three is named as lost and replaced while the record of another is damaged.",
+        plan: damage_dead_owner,
+        needs: &[
+            Witness::Damaged,
+            Witness::Raised,
+            Witness::DamageMended,
+            Witness::DiskLost,
             Witness::CaughtUp,
             Witness::Changed,
         ],
@@ -148,6 +162,16 @@ fn damage_change() -> Plan {
         .client(Script::new([get(2).strict().after(0, 0)]));
     plan.outsiders = 1;
     damaged_once(plan, &[0])
+}
+
+fn damage_dead_owner() -> Plan {
+    let plan = Plan::new(3, 0, Kind::Register)
+        .turn(Turn::change([Order::ReplaceLost { old: 2, new: 3 }], &[0, 1, 3]).after(0, 0))
+        .turn(Turn::finish())
+        .client(Script::new([put(1).strict()]));
+    let mut plan = damaged_once(plan, &[0, 2]).may(Budget::Wipe, 1);
+    plan.outsiders = 1;
+    plan
 }
 
 fn accept_loss() -> Plan {

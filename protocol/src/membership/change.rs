@@ -145,8 +145,7 @@ pub fn may_finish(
         return false;
     }
     let is_in = |node: &NodeId| {
-        let named = view.change().accepted_losses.binary_search(node).is_ok();
-        named || progress(*node).view.is_some_and(|seen| seen.era() >= era)
+        view.names_lost(*node) || progress(*node).view.is_some_and(|seen| seen.era() >= era)
     };
     !rules.keeps(Mutant::FinishUnseen)
         || view.layout().sizes().into_iter().all(|n| {

@@ -171,7 +171,7 @@ impl Selection {
 fn names_leaver(view: &View, staged: &Staged, suspected: &[NodeId]) -> bool {
     let change = view.change();
     let named = names_loss_only(&change.commands, staged);
-    named.is_some_and(|node| suspected.contains(&node) && !change.accepted_losses.contains(&node))
+    named.is_some_and(|node| suspected.contains(&node) && !view.names_lost(node))
         && !is_settled(view, staged)
 }
 
