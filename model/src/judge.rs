@@ -148,6 +148,10 @@ impl World {
         }
         if mended {
             observer.note(Witness::DamageMended);
+            let view = self.view_of(at);
+            if view.is_some_and(|view| !view.change().accepted_losses.is_empty()) {
+                observer.note(Witness::MendedDespiteLoss);
+            }
         }
         if forgot {
             observer.note(Witness::CancelledBound);

@@ -36,6 +36,8 @@ pub enum Witness {
     Raised,
     /// A damaged record was mended.
     DamageMended,
+    /// A damaged record is mended without an owner that is named as lost.
+    MendedDespiteLoss,
     /// The loss of a record was accepted.
     LossAccepted,
     /// A message was delivered twice.
@@ -102,7 +104,7 @@ pub enum Witness {
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -116,6 +118,7 @@ impl Witness {
         Self::Damaged,
         Self::Raised,
         Self::DamageMended,
+        Self::MendedDespiteLoss,
         Self::LossAccepted,
         Self::Duplicated,
         Self::Dropped,
@@ -165,6 +168,9 @@ impl Witness {
             Self::Damaged => "a record is damaged",
             Self::Raised => "a view is raised",
             Self::DamageMended => "a damaged record is mended",
+            Self::MendedDespiteLoss => {
+                "a damaged record is mended without an owner that is named as lost"
+            }
             Self::LossAccepted => "the loss of a record is accepted",
             Self::Duplicated => "a message arrives twice",
             Self::Dropped => "a message is lost",

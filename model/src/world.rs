@@ -359,9 +359,15 @@ impl World {
     /// Whether nothing is under way: every node that is not lost is up and goes by the newest view, all is durable, no message is in flight and
     /// no request open.
     pub(crate) fn is_at_rest(&self) -> bool {
+        let catches_up = |host: &Host| host.timers.contains(&Timer::CatchUp);
+        self.waits_for_background() && !self.hosts().any(catches_up)
+    }
+
+    /// The same, but that nodes may still have to catch up.
+    pub(crate) fn waits_for_background(&self) -> bool {
         let is_background = |timer: &Timer| {
-            use Timer::{AntiEntropy, Handoff, Mend, Reap, Trees};
-            matches!(timer, Handoff | Trees | AntiEntropy | Mend | Reap)
+            use Timer::{AntiEntropy, CatchUp, Handoff, Mend, Reap, Trees};
+            matches!(timer, Handoff | Trees | AntiEntropy | Mend | Reap | CatchUp)
         };
         let only_background = |host: &Host| host.timers.iter().all(is_background);
         let rests = |host: &Host| {

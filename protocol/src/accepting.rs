@@ -10,13 +10,16 @@
 //! Where an owner is silent nothing is given up: it may hold what all others have lost. One that is lost for good is
 //! replaced first, or named as lost in the change that takes it out (L3). When enough owners turn out to hold the record, it is mended, and there is no loss to accept.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use crate::{
     env::Env,
     id::{NodeId, RequestId},
     key::RecordKey,
-    mending::{self, Marked},
+    mending,
     record::{Record, Storage},
     request::{Refusal, Response},
     requests,
@@ -71,10 +74,11 @@ pub(crate) fn start<S: Storage>(
     settle(env, &key);
 }
 
-/// The keys whose losses wait to be accepted.
+/// The keys whose losses wait to be accepted, each once.
 pub(crate) fn keys<S: Storage>(env: &Env<'_, S>) -> Vec<RecordKey> {
     let waiting = env.mending.accepting.values().filter(|acceptance| !acceptance.is_written);
-    waiting.map(|acceptance| acceptance.key.clone()).collect()
+    let keys: BTreeSet<&RecordKey> = waiting.map(|acceptance| &acceptance.key).collect();
+    keys.into_iter().cloned().collect()
 }
 
 /// An owner has told that its copy is damaged too.
@@ -91,20 +95,27 @@ pub(crate) fn lost<S: Storage>(env: &mut Env<'_, S>, from: NodeId, key: &RecordK
     settle(env, key);
 }
 
-/// Whether all has been heard that there is to hear of a record: then its mark goes.
+/// Carries out what was asked for a record, where all has been heard that there is to hear: then its mark goes. Whoever
+/// asked for the same is told that there is no loss to accept any more.
 pub(crate) fn settle<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
     let waiting = env.mending.accepting.iter();
-    let mut waiting = waiting.filter(|(_, known)| known.key == *key && !known.is_written);
-    let Some(id) = waiting.next().map(|(id, _)| *id) else { return };
-    let Some(marked) = mending::marked(env, key) else {
-        return end(env, id, Response::Refused(Refusal::NotDamaged));
-    };
-    let is_late = env.view.id() <= marked.found && env.keeps(Mutant::MendWithoutRaise);
-    let all_told = told(env, id, &marked.others) == marked.others.len();
-    if is_late || (!all_told && env.keeps(Mutant::LossAcceptedUnread)) {
-        return;
+    let waiting = waiting.filter(|(_, known)| known.key == *key && !known.is_written);
+    let waiting: Vec<RequestId> = waiting.map(|(id, _)| *id).collect();
+    for id in waiting {
+        let Some(marked) = mending::marked(env, key) else {
+            end(env, id, Response::Refused(Refusal::NotDamaged));
+            continue;
+        };
+        let is_late = env.view.id() <= marked.found && env.keeps(Mutant::MendWithoutRaise);
+        let all_told = told(env, id, &marked.others) == marked.others.len();
+        if !is_late && (all_told || !env.keeps(Mutant::LossAcceptedUnread)) {
+            give_up(env, id, key, marked.record);
+        }
     }
-    let Marked { record, .. } = marked;
+}
+
+/// The mark goes, and the client is told when that is durable.
+fn give_up<S: Storage>(env: &mut Env<'_, S>, id: RequestId, key: &RecordKey, record: Record) {
     let before = record.object.clone();
     env.mending.forget(key);
     env.write(key, &before, Some(Record { damaged: None, ..record }));
@@ -118,7 +129,7 @@ pub(crate) fn settle<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
 fn told<S: Storage>(env: &Env<'_, S>, id: RequestId, others: &[NodeId]) -> usize {
     let era = env.view.id().era();
     let Some(acceptance) = env.mending.accepting.get(&id) else { return 0 };
-    let merged = env.mending.merged(&acceptance.key, era);
+    let merged = env.mending.merged(&acceptance.key);
     let has_lost = |owner| acceptance.era == era && acceptance.lost.contains(owner);
     others.iter().filter(|owner| merged.contains(owner) || has_lost(owner)).count()
 }

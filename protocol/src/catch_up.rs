@@ -339,7 +339,7 @@ pub(crate) struct Page {
 }
 
 /// Answers with a page, if this node owns the partition in the present layout and goes by the asker's view, however often that
-/// was raised. A damaged record ends it: silence is not "nothing" (W1), and the page is asked for again.
+/// was raised. Where a record is damaged there is none: silence is not "nothing" (W1), and the page is asked for again.
 pub(crate) fn answer<S: Storage>(
     env: &mut Env<'_, S>,
     (from, view): (NodeId, ViewId),
@@ -356,17 +356,18 @@ pub(crate) fn answer<S: Storage>(
     let of_size = |key: &Key| env.view.bucket(&key.bucket).is_some_and(|bucket| bucket.n == n);
     let limit = env.config.handoff_page;
     let (found, next) = paging::scan(env.storage, partition, after.as_ref(), limit, of_size);
+    let mut is_damaged = false;
     for (key, stored) in found {
         let key = RecordKey { partition, key };
+        // All of them are found now: one newer view is enough to mend them.
         match mending::judge(env, &key, stored) {
-            Stored::Found(Record { damaged: Some(_), .. }) | Stored::Damaged => {
-                if env.keeps(Mutant::PageSkipsDamaged) {
-                    return;
-                }
-            }
+            Stored::Found(Record { damaged: Some(_), .. }) | Stored::Damaged => is_damaged = true,
             Stored::Found(record) => objects.push((key.key, record.object)),
             Stored::Absent => {}
         }
+    }
+    if is_damaged && env.keeps(Mutant::PageSkipsDamaged) {
+        return;
     }
     let body = Body::SyncPage { n, after, objects: objects.into(), next };
     env.send(from, partition, body);

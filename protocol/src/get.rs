@@ -21,7 +21,8 @@ pub(crate) struct Get {
     view: ViewId,
     need: u8,
     strict: bool,
-    /// Whether a view change made it count anew: answers to what was asked before may still come.
+    /// Whether answers to what was asked before may still come: a view change made it count anew, or it was passed on,
+    /// and that may have arrived twice.
     again: bool,
     /// Of the older layout.
     owners: Vec<NodeId>,
@@ -33,12 +34,13 @@ pub(crate) struct Get {
 }
 
 impl Get {
-    /// A read that `need` of the owners, or of the fallbacks asked, must answer.
+    /// A read that `need` of the owners, or of the fallbacks asked, must answer. `again`: it may have run before under the
+    /// same id.
     pub(crate) fn new(
         key: RecordKey,
         view: &View,
         (n, need): (u8, u8),
-        strict: bool,
+        (strict, again): (bool, bool),
         rules: Rules,
     ) -> Self {
         let mut get = Self {
@@ -47,20 +49,23 @@ impl Get {
             view: view.id(),
             need,
             strict,
-            again: false,
+            again,
             owners: Vec::new(),
             next: Vec::new(),
             fallbacks: Vec::new(),
             answers: Vec::new(),
         };
-        get.restart(view, n, rules);
-        get.again = false;
+        get.count_anew(view, n, rules);
         get
     }
 
     /// The view has changed: a strict read counts anew, by the owners in all layouts of the new one (L2).
     pub(crate) fn restart(&mut self, view: &View, n: u8, rules: Rules) {
         self.again = true;
+        self.count_anew(view, n, rules);
+    }
+
+    fn count_anew(&mut self, view: &View, n: u8, rules: Rules) {
         self.view = view.id();
         self.owners = view.owners(self.key.partition, n).to_vec();
         let next = view.next_owners(self.key.partition, n);
@@ -102,8 +107,8 @@ impl Get {
 
     /// One node's answer. A second one of the same node never counts (Q1).
     ///
-    /// A strict read counts none of a newer view (L2). When it has begun again, it counts none of an older one either: that
-    /// may be the answer to what was asked before the view changed, given by an owner of the next layout that had not
+    /// A strict read counts none of a newer view (L2). When it has begun again, or may have, it counts none of an older one
+    /// either: that may be the answer to what was asked before the view changed, given by an owner of the next layout that had not
     /// caught up yet.
     pub(crate) fn hear(&mut self, from: NodeId, answer: Answer, view: ViewId, rules: Rules) {
         let other = view > self.view || (self.again && view < self.view);

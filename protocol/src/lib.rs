@@ -200,6 +200,7 @@ mod env;
 mod forward;
 mod get;
 mod hints;
+mod marks;
 mod mending;
 mod paging;
 mod put;

@@ -19,10 +19,9 @@
 //! record waits for the dead one.
 //!
 //! Marks are found by whatever reads a record, and by a look at all records after a start, in pages.
-//! A bounded number is asked about at a time, again and again until each is mended.
+//! A bounded number is asked about at a time, again and again until each is mended ([`crate::marks`]).
 
-use alloc::{collections::BTreeMap, vec::Vec};
-use core::ops::Bound;
+use alloc::vec::Vec;
 
 use crate::{
     accepting::{self, Accepting},
@@ -30,7 +29,8 @@ use crate::{
     env::Env,
     hints,
     id::NodeId,
-    key::{Partition, RecordKey},
+    key::RecordKey,
+    marks::Marks,
     message::{Answer, Body},
     object::Object,
     paging,
@@ -38,37 +38,20 @@ use crate::{
     requests,
     rules::Mutant,
     step::{Effect, Fact, Timer},
-    view::{Era, ViewId},
+    view::ViewId,
 };
 
-/// How many marks a shard remembers, those apart whose loss is to be accepted. Those beyond are on disk all the same: the look
-/// waits until it has room.
-const MAX_MARKS: usize = 4_096;
 /// The pause between two pages of a look, in milliseconds: foreground requests come in between.
 const PAGE_GAP_MS: u32 = 5;
 
-/// The marks that a shard knows of.
+/// What a shard knows of its damaged records.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Mending {
-    /// Whose copies are merged into each marked record: they count in one era only.
-    marks: BTreeMap<RecordKey, Merged>,
-    /// The mark that was asked about last: the next one is after it.
-    asked: Option<RecordKey>,
-    /// Where the look at all records goes on.
-    looks_at: Option<RecordKey>,
-    /// Whether there are marks that the look has passed and that are not remembered: another one is to follow.
-    more: bool,
+    marks: Marks,
     /// Whether the timer is set.
     waits: bool,
     /// The losses that clients ask to accept.
     pub(crate) accepting: Accepting,
-}
-
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-struct Merged {
-    era: Era,
-    /// In the order in which they answered.
-    owners: Vec<NodeId>,
 }
 
 /// A marked record and what mends it.
@@ -91,52 +74,22 @@ impl Mending {
 
     /// Whether there may be damage that nobody has looked at yet.
     pub(crate) fn is_looking(&self) -> bool {
-        self.looks_at.is_some() || self.more
+        self.marks.has_more()
     }
 
     /// The owners whose copies are merged into a marked record in this era.
-    pub(crate) fn merged(&self, key: &RecordKey, era: Era) -> &[NodeId] {
-        let merged = self.marks.get(key).filter(|merged| merged.era == era);
-        merged.map_or(&[], |merged| &merged.owners)
+    pub(crate) fn merged(&self, key: &RecordKey) -> &[NodeId] {
+        self.marks.merged(key)
     }
 
     /// A record is not marked any more.
     pub(crate) fn forget(&mut self, key: &RecordKey) {
-        self.marks.remove(key);
+        self.marks.forget(key);
     }
 
-    fn is_full(&self) -> bool {
-        self.marks.len() >= MAX_MARKS
-    }
-
-    fn remember(&mut self, key: &RecordKey, era: Era) {
-        let is_wanted = || self.accepting.values().any(|acceptance| acceptance.is_of(key));
-        if !self.is_full() || self.marks.contains_key(key) || is_wanted() {
-            let merged = Merged { era, owners: Vec::new() };
-            self.marks.entry(key.clone()).or_insert(merged);
-        } else {
-            self.more = true;
-        }
-    }
-
-    /// Makes room for the look: where every mark was asked about since there was none left, those that still wait may be
-    /// waiting for good. They are found again by another look, and until then mended by answers that are on their way.
-    fn make_room(&mut self) {
-        let last = self.marks.last_key_value().map(|(key, _)| key);
-        if self.is_full() && self.looks_at.is_some() && self.asked.as_ref() >= last {
-            self.marks.clear();
-            (self.asked, self.more) = (None, true);
-        }
-    }
-
-    /// The next marks to ask about: after the last of them the first again, but not while the look, whose pages come
-    /// soon after each other, goes on.
-    fn next(&self, count: usize) -> Vec<RecordKey> {
-        let start = self.asked.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let after = self.marks.range((start, Bound::Unbounded));
-        let again = self.marks.iter().filter(|_| self.looks_at.is_none());
-        let all = after.chain(again).map(|(key, _)| key.clone());
-        all.take(count.min(self.marks.len())).collect()
+    fn remember(&mut self, key: &RecordKey) {
+        let is_awaited = self.accepting.values().any(|acceptance| acceptance.is_of(key));
+        self.marks.remember(key, is_awaited);
     }
 }
 
@@ -165,8 +118,8 @@ pub(crate) fn judge<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: S
     let found = env.view.id();
     let record = Record { damaged: Some(found), ..Record::default() };
     env.write(key, &Object::new(), Some(record.clone()));
-    env.mending.remember(key, found.era());
-    env.effects.push(Effect::Report(Fact::Damaged(found)));
+    env.mending.remember(key);
+    want_view(env, found);
     wait(env, env.config.mend_retry_ms);
     Stored::Found(record)
 }
@@ -174,8 +127,8 @@ pub(crate) fn judge<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: S
 /// Comes back to a record that is marked, if this node owns it.
 fn remember<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
     let owns = env.bucket(key).is_some_and(|bucket| env.owns(key, bucket));
-    if owns && !env.mending.marks.contains_key(key) && env.keeps(Mutant::RestartForgetsMarks) {
-        env.mending.remember(key, env.view.id().era());
+    if owns && !env.mending.marks.contains(key) && env.keeps(Mutant::RestartForgetsMarks) {
+        env.mending.remember(key);
         wait(env, env.config.mend_retry_ms);
     }
 }
@@ -195,10 +148,14 @@ pub(crate) fn mark_after<S: Storage>(
 /// A view was adopted: marks may be mended now. After a start all records are looked at.
 pub(crate) fn adopt<S: Storage>(env: &mut Env<'_, S>, is_first: bool) {
     if is_first {
-        env.mending.looks_at = Some(RecordKey::start_of(Partition(0)));
+        env.mending.marks.look();
     }
-    env.mending.asked = None;
-    if env.mending.is_looking() || !env.mending.marks.is_empty() {
+    env.mending.marks.adopt(env.view.id().era());
+    if env.mending.marks.is_looking() {
+        // Their turn comes when the look is over, and who asked waits no longer than he said.
+        accepting::keys(env).iter().for_each(|key| ask(env, key));
+    }
+    if env.mending.is_looking() || env.mending.unmended() > 0 {
         env.mending.waits = false;
         wait(env, 0);
     }
@@ -207,35 +164,38 @@ pub(crate) fn adopt<S: Storage>(env: &mut Env<'_, S>, is_first: bool) {
 /// Looks at a page of records, and asks about some of the marks.
 pub(crate) fn go_on<S: Storage>(env: &mut Env<'_, S>) {
     env.mending.waits = false;
-    env.mending.make_room();
-    let may_look = env.mending.looks_at.is_none() && !env.mending.is_full();
-    if may_look && core::mem::take(&mut env.mending.more) {
-        env.mending.looks_at = Some(RecordKey::start_of(Partition(0)));
-    }
-    if !env.mending.is_full() {
-        look(env);
-    }
-    let some = env.mending.next(env.config.mend_parallel);
-    if let Some(last) = some.last() {
-        env.mending.asked = Some(last.clone());
-    }
-    let accepting = accepting::keys(env);
-    for key in accepting.iter().filter(|key| !some.contains(key)) {
-        ask(env, key);
+    look(env);
+    let some = env.mending.marks.next(env.config.mend_parallel);
+    // The pages of a look come soon after each other.
+    if !env.mending.marks.is_looking() {
+        accept(env, &some);
     }
     for key in some {
         ask(env, &key);
     }
-    for key in accepting {
-        accepting::settle(env, &key);
-    }
-    let again = !env.mending.marks.is_empty() && env.keeps(Mutant::MarkAskedOnce);
-    if env.mending.looks_at.is_some() && !env.mending.is_full() {
+    let again = env.mending.unmended() > 0 && env.keeps(Mutant::MarkAskedOnce);
+    if env.mending.marks.is_looking() {
         env.mending.waits = true;
         env.rest(Timer::Mend, PAGE_GAP_MS);
     } else if again || env.mending.is_looking() {
         wait(env, env.config.mend_retry_ms);
     }
+}
+
+/// Asks about the records whose loss is to be accepted, but for these, which are asked about in any case.
+fn accept<S: Storage>(env: &mut Env<'_, S>, asked: &[RecordKey]) {
+    for key in accepting::keys(env) {
+        if !asked.contains(&key) {
+            ask(env, &key);
+        }
+        accepting::settle(env, &key);
+    }
+}
+
+/// A record that was found damaged in this view is mended in a newer one.
+fn want_view<S: Storage>(env: &mut Env<'_, S>, found: ViewId) {
+    env.mending.marks.want_view();
+    env.effects.push(Effect::Report(Fact::Damaged(found)));
 }
 
 fn wait<S: Storage>(env: &mut Env<'_, S>, after_ms: u32) {
@@ -246,12 +206,12 @@ fn wait<S: Storage>(env: &mut Env<'_, S>, after_ms: u32) {
 }
 
 fn look<S: Storage>(env: &mut Env<'_, S>) {
-    let Some(from) = env.mending.looks_at.take() else { return };
+    let Some(from) = env.mending.marks.page() else { return };
     let page = paging::read(env.storage, from, env.config.handoff_page);
-    env.mending.looks_at = page.last.map(hints::after);
     for (key, stored) in page.records {
         judge(env, &key, stored);
     }
+    env.mending.marks.looked(page.last.map(hints::after));
 }
 
 /// A record if it is marked, and what mends it; a mark that is none any more is forgotten.
@@ -259,11 +219,11 @@ pub(crate) fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> O
     let stored = read(env, key);
     let bucket = env.bucket(key).filter(|bucket| env.owns(key, bucket));
     let (Stored::Found(record), Some(bucket)) = (stored, bucket) else {
-        env.mending.marks.remove(key);
+        env.mending.forget(key);
         return None;
     };
     let Some(found) = record.damaged else {
-        env.mending.marks.remove(key);
+        env.mending.forget(key);
         return None;
     };
     let owners = env.view.owners(key.partition, bucket.n);
@@ -283,9 +243,9 @@ pub(crate) fn marked<'a, S: Storage>(env: &mut Env<'a, S>, key: &RecordKey) -> O
 pub(crate) fn ask<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
     let Some(Marked { found, others, .. }) = marked(env, key) else { return };
     if env.view.id() <= found && env.keeps(Mutant::MendWithoutRaise) {
-        return env.effects.push(Effect::Report(Fact::Damaged(found)));
+        return want_view(env, found);
     }
-    let merged = env.mending.merged(key, env.view.id().era()).to_vec();
+    let merged = env.mending.merged(key).to_vec();
     for owner in others.into_iter().filter(|owner| !merged.contains(owner)) {
         env.send(owner, key.partition, Body::Mend { key: key.key.clone() });
     }
@@ -323,21 +283,15 @@ pub(crate) fn merge<S: Storage>(
         }
         Answer::Damaged => Object::new(),
     };
-    env.mending.remember(key, era);
-    let Some(merged) = env.mending.marks.get_mut(key) else { return };
-    if merged.era != era {
-        *merged = Merged { era, owners: Vec::new() };
-    }
-    if !merged.owners.contains(&from) {
-        merged.owners.push(from);
-    }
+    env.mending.remember(key);
+    let Some(merged) = env.mending.marks.merge(key, from) else { return };
     let need = if env.config.rules.keeps(Mutant::MendFromOne) { need } else { need.min(1) };
-    let is_whole = merged.owners.len() >= need;
+    let is_whole = merged >= need;
     let before = record.object.clone();
     let object = before.merge(&object, env.merging(bucket));
     let damaged = record.damaged.filter(|_| !is_whole);
     if is_whole {
-        env.mending.marks.remove(key);
+        env.mending.forget(key);
     }
     env.write(key, &before, Some(Record { object, damaged, ..record }));
     accepting::settle(env, key);

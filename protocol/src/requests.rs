@@ -115,7 +115,7 @@ impl Requests {
         strict: bool,
     ) {
         let rules = env.config.rules;
-        let mut get = Get::new(key, env.view, (bucket.n, need), strict, rules);
+        let mut get = Get::new(key, env.view, (bucket.n, need), (strict, client.is_peer()), rules);
         get.hear(env.me, answer(env, &get.key), env.view.id(), rules);
         let silent = ask_silent_owners(env, id, &get);
         for owner in &silent {

@@ -38,6 +38,11 @@ impl Client {
         Self { waiter: Waiter::Peer(node, request), started_elsewhere: None }
     }
 
+    /// Whether a node forwarded it.
+    pub(crate) fn is_peer(self) -> bool {
+        matches!(self.waiter, Waiter::Peer(..))
+    }
+
     /// The same, when another node that needed so many answers was silent: it may have started.
     pub(crate) fn unsure(self, need: u8) -> Self {
         Self { started_elsewhere: Some(need), ..self }

@@ -64,17 +64,32 @@ impl World {
     }
 
     /// Whether every mark would go of which enough other owners hold an undamaged copy, if from here on nothing else happened but
-    /// that nodes ask about their marks and raise views.
+    /// that nodes ask about their marks, catch up, and raise views; and whether those that catch up with such a record would come to an
+    /// end.
     pub(super) fn mending_can_end(&self) -> bool {
         let marked: Vec<(usize, &RecordKey)> = self.mendable().collect();
-        if marked.is_empty() || !self.is_at_rest() {
+        if marked.is_empty() || !self.waits_for_background() {
             return true;
         }
         let after = self.after_mending();
         let is_mended = |(at, key): &(usize, &RecordKey)| {
             after.hosts[*at].disk.durable_cell(key).is_none_or(Cell::is_whole)
         };
-        after.lacks_a_view() || marked.iter().all(is_mended)
+        let ends = marked.iter().all(is_mended) && !after.waits_for_a_living_source();
+        after.lacks_a_view() || ends
+    }
+
+    /// Whether a node has still to catch up though every owner whose copy it may need is whole.
+    fn waits_for_a_living_source(&self) -> bool {
+        let (newest, bucket) = (self.newest(), &self.setup.bucket);
+        let serves = |node: &NodeId| {
+            let host = &self.hosts[self.setup.index(*node)];
+            !host.out && host.disk.durable().all(|(_, cell)| cell.is_whole())
+        };
+        let partition = self.setup.keys[0].partition;
+        let mut sources = newest.owners(partition, bucket.n).iter();
+        sources.all(|owner| newest.names_lost(*owner) || serves(owner))
+            && self.hosts().any(|host| !host.out && host.timers.contains(&Timer::CatchUp))
     }
 
     /// The marked records that can be mended, each with the number of its node.
@@ -108,6 +123,7 @@ impl World {
         let mut world = self.clone();
         for _ in 0..ROUNDS {
             world.run_all(Timer::Mend);
+            world.run_all(Timer::CatchUp);
             if let Some(at) = (0..world.hosts.len()).find(|at| world.raised_by(*at).is_some()) {
                 world.raise(at, &mut ());
                 world.run_down();

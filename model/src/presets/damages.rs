@@ -18,7 +18,7 @@ const DAMAGE: &[Witness] =
     &[Witness::Damaged, Witness::Raised, Witness::DamageMended, Witness::StrictReadAfterWrite];
 
 /// The presets of this file.
-pub(super) const PRESETS: [Preset; 8] = [
+pub(super) const PRESETS: [Preset; 9] = [
     Preset {
         name: "damage",
         why: "A record is damaged between a write and a read: it is never taken for absent, and mended by a quorum.",
@@ -80,10 +80,22 @@ pub(super) const PRESETS: [Preset; 8] = [
         needs: &[
             Witness::Damaged,
             Witness::Raised,
-            Witness::DamageMended,
+            Witness::MendedDespiteLoss,
             Witness::DiskLost,
             Witness::CaughtUp,
             Witness::Changed,
+        ],
+        is_quick: false,
+    },
+    Preset {
+        name: "damage-dead-owner-read",
+        why: "The same where writes need all three owners: what is read afterwards has what was acknowledged.",
+        plan: damage_dead_owner_read,
+        needs: &[
+            Witness::Damaged,
+            Witness::DiskLost,
+            Witness::MendedDespiteLoss,
+            Witness::StrictReadAfterWrite,
         ],
         is_quick: false,
     },
@@ -171,6 +183,12 @@ fn damage_dead_owner() -> Plan {
         .client(Script::new([put(1).strict()]));
     let mut plan = damaged_once(plan, &[0, 2]).may(Budget::Wipe, 1);
     plan.outsiders = 1;
+    plan
+}
+
+fn damage_dead_owner_read() -> Plan {
+    let mut plan = damage_dead_owner().client(Script::new([get(3).strict().after(0, 0)]));
+    (plan.strict, plan.quorums) = ((1, 3), (1, 3));
     plan
 }
 

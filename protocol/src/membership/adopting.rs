@@ -20,9 +20,13 @@ use crate::{
 const SMALL_CLUSTER: usize = 16;
 
 impl Membership {
-    /// A view that is newer than this node's is saved, and gone by when that is durable (L1).
+    /// A view that is newer than this node's is saved, and gone by when that is durable (L1). One with another number of
+    /// partitions, which is for life, is a peer's fault: what is stored has no place in it.
     pub(super) fn adopt(&mut self, view: Arc<View>, effects: &mut MemberEffects) {
-        if self.newest().is_some_and(|newest| newest.id() >= view.id()) {
+        let unfit = |newest: &Arc<View>| {
+            newest.id() >= view.id() || newest.partitions() != view.partitions()
+        };
+        if self.newest().is_some_and(unfit) {
             return;
         }
         if !self.config.rules.saves_views() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cartwheel_protocol::{
     id::NodeId,
+    key::Partitions,
     layout::{Command, Layout},
     membership::{
         Ballot, Choice, Decree, Evidence, Fate, MemberConfig, MemberEffect, MemberInput,
@@ -241,5 +242,29 @@ fn two_layouts_under_one_number_are_told_of() {
         let effects = step(&mut node, MemberInput::Message { from: NodeId(2), message });
         let told = MemberEffect::Disagrees { node: NodeId(2), era: mine.id().era() };
         assert_eq!(effects.contains(&told), disagrees, "{effects:?}");
+    }
+}
+
+/// A view in which keys hash into fewer partitions was gone by, saved, and gone by again at every later start: what was
+/// stored had no place in it.
+#[test]
+fn a_view_with_another_number_of_partitions_is_ignored() {
+    let wish = change(1, 1, Command::Weight(NodeId(1), 5));
+    let (view, joint) = views(&wish);
+    let few = Partitions::new(1).expect("a power of two");
+    assert_ne!(view.partitions(), few);
+    let layout = |of: &Layout| {
+        let members = of.members().iter().cloned();
+        Layout::form(members, few, of.buckets().iter().cloned()).expect("a layout")
+    };
+    let other = View::new(Arc::new(layout(view.layout())));
+    let next = Arc::new(other.layout().step(&[], false).expect("it fits"));
+    let other = Arc::new(other.joint(1, next, Default::default(), Default::default()));
+    let mut node = Membership::new(NodeId(1), MemberConfig::new("n1", "host:1"));
+    step(&mut node, MemberInput::Start(Some(Arc::new(Saved::new(view)))));
+    for (sent, taken) in [(other, 0), (joint, 1)] {
+        let message = MemberMessage::View(sent);
+        let effects = step(&mut node, MemberInput::Message { from: NodeId(2), message });
+        assert_eq!(saves(&effects).len(), taken);
     }
 }
