@@ -16,6 +16,8 @@ use crate::{
     peers::Closed,
 };
 
+/// So long one node is waited for while there are others to ask.
+const ONE_NODE: Duration = Duration::from_secs(5);
 /// The pause between two looks at the cluster.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// So many passes over what a shard holds for others must end after everything else is quiet, the last without
@@ -51,7 +53,7 @@ impl Client {
         let deadline = Instant::now() + within;
         let mut second = Err(Error::Unreachable("no node is known".into()));
         for address in self.addresses() {
-            match self.members_at(&address, left(deadline)).await {
+            match self.members_at(&address, left(deadline).min(ONE_NODE)).await {
                 Ok(members) if is_in(members.standing) => return Ok(members),
                 Ok(members) => second = Ok(members),
                 Err(error) => second = second.or(Err(error)),
@@ -80,7 +82,11 @@ impl Client {
             ask(&connection).await.map_err(|closed| closed.to_string())
         };
         let said = tokio::time::timeout(within, asking).await;
-        let said = said.unwrap_or_else(|_| Err(format!("no answer within {within:?}")));
+        let said = said.unwrap_or_else(|_| {
+            let why = format!("no answer within {within:?}");
+            self.routes().doubt(address, &why);
+            Err(why)
+        });
         said.map_err(|why| Error::Unreachable(format!("{address}: {why}")))
     }
 
@@ -121,7 +127,7 @@ impl Client {
         let deadline = Instant::now() + within;
         let mut last = Err(Error::Unreachable("no node is known".into()));
         for address in self.addresses() {
-            let within = left(deadline);
+            let within = left(deadline).min(ONE_NODE);
             match self.stage_at(&address, wishes.clone(), only_plan, within).await {
                 Ok(Err(why)) if why.is_of_node() => last = Ok(Err(why)),
                 Ok(said) => return Ok(said),

@@ -261,7 +261,7 @@ impl Client {
             }
             sleep(pause.min(left)).await;
             pause = (pause * 2).min(Duration::from_millis(200));
-            patience *= 2;
+            patience = patience.saturating_mul(2).min(options.timeout);
             if self.routes.may_refresh() {
                 // Should it fail, the directory that is known is used on.
                 let _: Result<Arc<Directory>, String> = self.routes.refresh(left).await;

@@ -15,7 +15,7 @@ use tarpc::{
     client::{self, RpcError},
     context,
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
     Limits,
@@ -113,7 +113,7 @@ impl Connection {
         if bytes.len() + 64 > MAX_FRAME {
             return Attempt::Answered(Response::Refused(too_long(request)));
         }
-        match self.api.request(in_time(within), Bytes(bytes)).await {
+        match in_time(within, |context| self.api.request(context, Bytes(bytes))).await {
             Ok(Ok(Bytes(response))) => match v1::decode_response(&response) {
                 Ok(response) => Attempt::Answered(response),
                 Err(error) => Attempt::Silent(format!("the answer cannot be decoded: {error}")),
@@ -132,7 +132,8 @@ impl Connection {
     /// # Errors
     /// The connection is lost, or no answer came in time.
     pub async fn directory(&self, within: Duration) -> Result<Option<Directory>, Closed> {
-        self.api.directory(in_time(within)).await.map_err(|error| closed(&error, within))
+        let said = in_time(within, |context| self.api.directory(context)).await;
+        said.map_err(|error| closed(&error, within))
     }
 
     /// How the node is.
@@ -140,7 +141,8 @@ impl Connection {
     /// # Errors
     /// The connection is lost, or no answer came in time.
     pub async fn status(&self, within: Duration) -> Result<Status, Closed> {
-        self.api.status(in_time(within)).await.map_err(|error| closed(&error, within))
+        let said = in_time(within, |context| self.api.status(context)).await;
+        said.map_err(|error| closed(&error, within))
     }
 
     /// How the cluster is, as this node knows it.
@@ -148,7 +150,8 @@ impl Connection {
     /// # Errors
     /// The connection is lost, or no answer came in time.
     pub async fn members(&self, within: Duration) -> Result<Members, Closed> {
-        self.api.members(in_time(within)).await.map_err(|error| closed(&error, within))
+        let said = in_time(within, |context| self.api.members(context)).await;
+        said.map_err(|error| closed(&error, within))
     }
 
     /// Stages wishes, all or none of them, and tells what they will do; with `only_plan` none.
@@ -162,7 +165,8 @@ impl Connection {
         only_plan: bool,
         within: Duration,
     ) -> Result<Result<Outlook, StageError>, Closed> {
-        let answered = self.api.stage(in_time(within), wishes, only_plan).await;
+        let stage = |context| self.api.stage(context, wishes, only_plan);
+        let answered = in_time(within, stage).await;
         answered.map_err(|error| closed(&error, within))
     }
 
@@ -175,7 +179,8 @@ impl Connection {
         up_to: Option<AddId>,
         within: Duration,
     ) -> Result<Result<(), ReapError>, Closed> {
-        let answered = self.api.reap(in_time(within), up_to.map(|up_to| up_to.0)).await;
+        let reap = |context| self.api.reap(context, up_to.map(|up_to| up_to.0));
+        let answered = in_time(within, reap).await;
         answered.map_err(|error| closed(&error, within))
     }
 
@@ -184,7 +189,8 @@ impl Connection {
     /// # Errors
     /// The connection is lost, or no answer came in time.
     pub async fn reaping(&self, within: Duration) -> Result<ReapSeen, Closed> {
-        self.api.reaping(in_time(within)).await.map_err(|error| closed(&error, within))
+        let said = in_time(within, |context| self.api.reaping(context)).await;
+        said.map_err(|error| closed(&error, within))
     }
 }
 
@@ -194,11 +200,17 @@ impl Drop for Connection {
     }
 }
 
-fn in_time(within: Duration) -> context::Context {
+/// Makes a call that ends in time. tarpc begins to look at the deadline when the call is written; one that waits
+/// because the other side takes nothing, or because many wait before it, ends here.
+async fn in_time<T, F: Future<Output = Result<T, RpcError>>>(
+    within: Duration,
+    call: impl FnOnce(context::Context) -> F,
+) -> Result<T, RpcError> {
     const LONGEST: Duration = Duration::from_secs(3_600);
+    let within = within.min(LONGEST);
     let mut context = context::current();
-    context.deadline = Instant::now() + within.min(LONGEST);
-    context
+    context.deadline = Instant::now() + within;
+    timeout(within, call(context)).await.unwrap_or(Err(RpcError::DeadlineExceeded))
 }
 
 fn closed(error: &RpcError, within: Duration) -> Closed {

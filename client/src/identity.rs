@@ -51,7 +51,7 @@ pub struct Limits {
     pub batches_in_flight: usize,
     /// How long a piece of a split message may be. Well under the bound of a frame.
     pub piece_bytes: usize,
-    /// How many connections a server keeps.
+    /// How many connections a server keeps; of peers it takes some more.
     pub connections: usize,
     /// How many client requests a server has under way; more are told *overloaded*.
     pub requests_in_flight: usize,

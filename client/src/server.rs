@@ -282,6 +282,9 @@ async fn serve<S: NodeService>(
     }
 }
 
+/// So many connections beyond the bound are taken from peers: clients cannot crowd them out.
+const KEPT_FOR_PEERS: usize = 1_024;
+
 impl Common {
     fn judge(&self, hello: &Hello, open: usize) -> Result<Welcome, Refused> {
         let Identity { cluster, node, formats, layout, .. } = self.identity;
@@ -301,7 +304,8 @@ impl Common {
         {
             return Err(Refused::OtherLayout { ours, theirs: Some(theirs) });
         }
-        if open > self.limits.connections {
+        let kept = if is_peer { KEPT_FOR_PEERS } else { 0 };
+        if open > self.limits.connections + kept {
             let most = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
             return Err(Refused::TooManyConnections(most));
         }

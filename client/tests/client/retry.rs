@@ -137,6 +137,23 @@ async fn where_every_disk_is_short_of_space_the_put_is_refused_for_certain() {
     assert_eq!(asked, 3, "each may have had space");
 }
 
+/// The patience with one node doubled without a bound: an outage of a quarter of a minute ended in a panic.
+#[tokio::test]
+async fn however_long_an_outage_lasts_patience_with_one_node_ends_with_the_request() {
+    let mut cluster = Cluster::start(&Limits::default()).await;
+    let config = ClientConfig {
+        connecting: Connecting { cluster: Some(CLUSTER), ..Connecting::default() },
+        patience: Duration::MAX,
+        grace: Duration::from_millis(50),
+    };
+    let client = Client::connect_with(cluster.addresses.clone(), config).await.unwrap();
+    for at in 0..3 {
+        cluster.kill(at).await;
+    }
+    let put = client.put(b"k", None, b"v", &registers(100)).await;
+    assert!(matches!(put, Err(Error::Unreachable(_))), "{put:?}");
+}
+
 #[tokio::test]
 async fn a_connection_that_is_refused_counts_as_nothing_sent() {
     let mut cluster = Cluster::start(&Limits::default()).await;

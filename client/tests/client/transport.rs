@@ -21,7 +21,7 @@ use cartwheel_protocol::{
     bucket::BucketName,
     context::{Binding, Context},
     format::{DisjointFormats, Formats, v1},
-    id::{ClusterId, NodeId},
+    id::{ClusterId, NodeId, PutId},
     key::Key,
     layout::LayoutHash,
     membership::{Brief, MemberMessage},
@@ -376,6 +376,50 @@ async fn bytes_that_are_no_frames_end_their_connection_and_nothing_else() {
     let attempt = connection.request(&get(5_000), Duration::from_secs(5)).await;
     assert_eq!(attempt, Attempt::Answered(WRITTEN));
     assert_eq!(connection.status(Duration::from_secs(5)).await.unwrap().name, "fake");
+}
+
+/// tarpc looks at the deadline of a call from when it is written: a node that takes nothing held calls for ever.
+#[tokio::test]
+async fn a_call_that_the_node_takes_nothing_of_ends_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let deaf = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let welcome = handshake::Welcome { cluster: CLUSTER, node: node_id(0), format: 1 };
+        handshake::receive(&mut stream, Duration::from_secs(5), |_| Ok(welcome)).await.unwrap();
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    let connection = Arc::new(Connection::open(&address, &Connecting::default()).await.unwrap());
+    // More than go into the sockets' buffers, and than tarpc takes before they are written.
+    let calls = (0..400).map(|_| {
+        let connection = connection.clone();
+        let within = Duration::from_millis(200);
+        let mut put = get(200);
+        let value = vec![7; 64 << 10].into();
+        put.operation = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
+        tokio::spawn(async move { connection.request(&put, within).await })
+    });
+    let calls: Vec<_> = calls.collect();
+    let all = futures::future::join_all(calls);
+    let ended = tokio::time::timeout(Duration::from_secs(10), all).await;
+    for attempt in ended.expect("all calls end") {
+        assert!(matches!(attempt.unwrap(), Attempt::Silent(_)));
+    }
+    deaf.abort();
+}
+
+#[tokio::test]
+async fn peers_are_taken_where_clients_hold_all_connections() {
+    let cluster = Cluster::start(&Limits { connections: 1, ..Limits::default() }).await;
+    let _client = greet(&cluster.addresses[0], Kind::Client).await;
+    let mut stream = TcpStream::connect(&cluster.addresses[0]).await.unwrap();
+    let (cluster_id, formats) = (Some(CLUSTER), Formats::SPOKEN);
+    let hello = Hello { kind: Kind::Client, cluster: cluster_id, formats, layout: None };
+    let second = handshake::greet(&mut stream, &hello, Duration::from_secs(5)).await;
+    let refused = HandshakeError::Refused(Refused::TooManyConnections(1));
+    assert_eq!(second.unwrap_err().to_string(), refused.to_string());
+    greet(&cluster.addresses[0], peer()).await;
 }
 
 #[tokio::test]
