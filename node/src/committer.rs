@@ -219,6 +219,20 @@ pub fn durable_step(engine: &dyn Engine, shard: ShardId) -> Result<u64, EngineEr
     Ok(u64::from_be_bytes(step.as_ref().try_into().map_err(|_| damaged())?))
 }
 
+/// Whether the step numbers of all shards can be read.
+///
+/// # Errors
+/// As [`durable_step`].
+pub(crate) fn check_steps(engine: &dyn Engine) -> Result<(), EngineError> {
+    let all = usize::from(u16::MAX) + 1;
+    for (key, _) in engine.scan(&[STEP_PREFIX], Some(&[STEP_PREFIX + 1]), all)? {
+        if let [_, high, low] = key[..] {
+            durable_step(engine, ShardId(u16::from_be_bytes([high, low])))?;
+        }
+    }
+    Ok(())
+}
+
 fn run(
     receiver: &Receiver<Commit>,
     engine: &dyn Engine,

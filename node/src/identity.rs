@@ -9,12 +9,13 @@ use cartwheel_protocol::layout::LayoutHash;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{EngineKind, parse_node_id, write_durably};
+use crate::config::{EngineKind, parse_node_id};
+use crate::durable;
 use crate::store::{Served, StoreError, StoreId};
 
 /// The format of the folder that this build reads and writes.
 const FORMAT: u32 = 1;
-const IDENTITY: &str = "node.toml";
+pub(crate) const IDENTITY: &str = "node.toml";
 
 /// The first file of a store.
 #[derive(Clone, Deserialize, Serialize)]
@@ -113,7 +114,7 @@ pub(crate) fn write_identity(
     let bad = |reason| StoreError::Identity { path: path.clone(), reason };
     identity.checksum = Some(identity.count().map_err(bad)?);
     let text = identity.text().map_err(bad)?;
-    write_durably(&path, &text).map_err(|source| StoreError::Io { path, source })
+    durable::write(&path, &text).map_err(|source| StoreError::Io { path, source })
 }
 
 #[cfg(test)]

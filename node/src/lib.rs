@@ -5,6 +5,7 @@ pub mod config;
 mod control;
 #[doc(hidden)]
 pub mod drain;
+mod durable;
 pub mod engine;
 mod error;
 #[doc(hidden)]

@@ -9,7 +9,9 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::engine::EngineError;
+use crate::committer::check_steps;
+use crate::control::read_saved;
+use crate::engine::{Engine, EngineError};
 use crate::identity::read_identity;
 use crate::store::{Served, Store, StoreError, format_store, lock};
 
@@ -23,7 +25,11 @@ pub(crate) fn open_or_renew(
     cache_mib: u64,
     renews: bool,
 ) -> Result<Store, StoreError> {
-    let why = match Store::open(data, asked, cache_mib) {
+    let opened = Store::open(data, asked, cache_mib).and_then(|store| {
+        check_notes(store.engine.as_ref())?;
+        Ok(store)
+    });
+    let why = match opened {
         Err(why) if is_spoilt(&why) => why,
         opened => return opened,
     };
@@ -41,6 +47,13 @@ pub(crate) fn open_or_renew(
         "the store cannot serve again: it was set aside, and this is a new node under the old name from now on"
     );
     Store::open(data, asked, cache_mib)
+}
+
+/// Whether what the node notes for itself beside the records can be read: without its view, or how far each shard was, it cannot
+/// go on, whatever else is there.
+fn check_notes(engine: &dyn Engine) -> Result<(), EngineError> {
+    check_steps(engine)?;
+    read_saved(engine).map(drop)
 }
 
 /// Whether the records of a store are gone or cannot be read, so that nobody can serve them again.
@@ -126,6 +139,29 @@ mod tests {
             assert_eq!(store_id(&aside).expect("the old store").id, ids[number - 1]);
             assert!(aside.join(SLED).join("conf").exists(), "nothing was deleted");
             ids.push(new.id);
+        }
+    }
+
+    #[test]
+    fn a_store_whose_own_notes_are_damaged_is_set_aside_as_one_that_cannot_be_opened() {
+        use crate::committer::STEP_PREFIX;
+        use crate::engine::Batch;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let mut last = format_store(&data, "n1").expect("a store").id;
+        for note in [vec![STEP_PREFIX, 0, 0], vec![STEP_PREFIX + 1]] {
+            let store = Store::open(&data, HOME, 1).expect("it opens");
+            store.begin().expect("it serves");
+            let mut batch = Batch::new();
+            batch.write(note.into(), Some(vec![1, 2, 3].into()));
+            store.engine.commit(batch).expect("it is written");
+            drop(store);
+            let said = open_or_renew(&data, HOME, 1, false).err().expect("it is refused");
+            assert!(said.to_string().contains("data"), "{said}");
+            let new = open_or_renew(&data, HOME, 1, true).expect("a new store");
+            assert_ne!(new.id.id, last);
+            last = new.id.id;
         }
     }
 

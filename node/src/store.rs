@@ -18,9 +18,10 @@ use std::sync::Arc;
 use cartwheel_protocol::id::{ClusterId, Incarnation, NodeId};
 use cartwheel_protocol::layout::LayoutHash;
 
-use crate::config::{EngineKind, write_durably};
+use crate::config::EngineKind;
+use crate::durable;
 use crate::engine::{Engine, EngineError, MemoryEngine, Options, SledEngine};
-use crate::identity::{read_identity, write_identity};
+use crate::identity::{IDENTITY, read_identity, write_identity};
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
@@ -197,7 +198,7 @@ pub fn format_store(data: &Path, name: &str) -> Result<StoreId, StoreError> {
     }
     let failed = |source| StoreError::Io { path: data.to_owned(), source };
     let not_empty = |found| StoreError::NotEmpty { path: data.to_owned(), found };
-    fs::create_dir_all(data).map_err(failed)?;
+    durable::create_folder(data).map_err(failed)?;
     match read_identity(data) {
         Ok((store, _)) => {
             return Err(not_empty(format!("the store of {} {}", store.name, store.id)));
@@ -205,8 +206,13 @@ pub fn format_store(data: &Path, name: &str) -> Result<StoreId, StoreError> {
         Err(StoreError::NotFormatted { .. }) => {}
         Err(error) => return Err(error),
     }
-    if let Some(entry) = fs::read_dir(data).map_err(failed)?.next() {
+    // What a crash, or a full disk, left of an earlier attempt is written over.
+    let half = durable::beside(Path::new(IDENTITY));
+    for entry in fs::read_dir(data).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
+        if half == Path::new(&name) {
+            continue;
+        }
         return Err(not_empty(format!("no store, but there is {}", name.to_string_lossy())));
     }
     let store = StoreId { id: NodeId(rand::random()), name: name.to_owned() };
@@ -279,7 +285,7 @@ impl Store {
     /// Notes that the run ended with nothing under way. Nothing relies on it: it is for people.
     pub(crate) fn mark_clean(&self, run: Incarnation) -> Result<(), StoreError> {
         let path = self.data.join(CLEAN);
-        write_durably(&path, &format!("{run}\n")).map_err(|source| StoreError::Io { path, source })
+        durable::write(&path, &format!("{run}\n")).map_err(|source| StoreError::Io { path, source })
     }
 }
 
@@ -300,11 +306,17 @@ fn check_served(data: &Path, served: Served, asked: Served) -> Result<(), StoreE
         return Err(StoreError::OtherEngine { path, stored, asked });
     }
     let records = data.join(SLED);
-    let is_gone = || fs::read_dir(&records).map_or(true, |mut entries| entries.next().is_none());
     match served.engine {
         EngineKind::Memory => Err(StoreError::Forgotten { path }),
-        EngineKind::Sled if is_gone() => Err(StoreError::Lost { path, records }),
-        EngineKind::Sled => Ok(()),
+        EngineKind::Sled => match fs::read_dir(&records).map(|mut entries| entries.next()) {
+            Ok(Some(Ok(_))) => Ok(()),
+            Ok(None) => Err(StoreError::Lost { path, records }),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::Lost { path, records })
+            }
+            // That it cannot be listed says nothing of what is in it.
+            Ok(Some(Err(source))) | Err(source) => Err(StoreError::Io { path: records, source }),
+        },
     }
 }
 
@@ -444,6 +456,28 @@ mod tests {
         fs::create_dir(folder.path().join(SLED)).expect("an empty folder");
         let error = on_disk().err().expect("it is refused");
         assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_store_whose_records_cannot_be_listed_is_not_taken_for_lost() {
+        let folder = folder();
+        format_store(folder.path(), "n1").expect("a store");
+        drop(open(folder.path(), HOME).expect("its only run"));
+        let records = folder.path().join(SLED);
+        fs::rename(&records, folder.path().join("elsewhere")).expect("it is moved");
+        fs::write(&records, "no folder").expect("something else is there");
+        let error = open(folder.path(), HOME).err().expect("it is refused");
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_an_interrupted_format_left_is_written_over() {
+        let folder = folder();
+        let half = durable::beside(&folder.path().join(IDENTITY));
+        fs::write(&half, "half").expect("a crash came here");
+        format_store(folder.path(), "n1").expect("a store");
+        assert_eq!(store_id(folder.path()).expect("whole").name, "n1");
+        assert!(!half.exists());
     }
 
     #[test]

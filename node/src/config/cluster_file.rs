@@ -20,7 +20,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use cartwheel_protocol::bucket::{Bucket, BucketName, Conflict, Kind, Spread};
@@ -30,6 +29,7 @@ use cartwheel_protocol::layout::{Layout, LayoutError, Member};
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::durable;
 
 /// A cluster as its operator describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -113,7 +113,7 @@ impl ClusterFile {
             path: path.to_owned(),
             reason: error.to_string(),
         };
-        write_durably(path, &self.to_toml()).map_err(failed)
+        durable::write(path, &self.to_toml()).map_err(failed)
     }
 
     /// The first layout of this cluster, the same at every node.
@@ -153,17 +153,6 @@ pub fn member_line(member: &Member) -> String {
 pub fn parse_node_id(text: &str) -> Option<NodeId> {
     let digits = text.strip_prefix('n')?;
     u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+')).map(NodeId)
-}
-
-/// Writes `text` to `path` so that a crash leaves the old file or the new one.
-pub(crate) fn write_durably(path: &Path, text: &str) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn bucket_lines(bucket: &Bucket) -> String {

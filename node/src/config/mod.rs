@@ -17,7 +17,6 @@ use cartwheel_protocol::rules::{Mutant, NoMutants, Rules};
 use cartwheel_protocol::{Config as CoreConfig, id::ClusterId};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::cluster_file::write_durably;
 pub use self::cluster_file::{ClusterFile, member_line, parse_node_id};
 use crate::control::Schedule;
 use crate::pace::Limits;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::EngineError;
 use super::ledger::Ledger;
+use crate::durable;
 
 /// The log file inside of sled's folder: the one whose bytes decide what survives.
 pub(super) const LOG_FILE: &str = "db";
@@ -61,23 +62,15 @@ fn create(path: &Path, cache_bytes: u64) -> Result<(), EngineError> {
     if beside.exists() {
         fs::remove_dir_all(&beside)?;
     }
-    let parent = parent_of(path);
-    let existing = parent.ancestors().find(|folder| folder.exists()).unwrap_or(parent);
-    fs::create_dir_all(parent)?;
+    let parent = durable::parent(path);
+    durable::create_folder(parent)?;
     let db = open_caught(&beside, cache_bytes)?.map_err(|error| cannot_open(path, error))?;
     db.flush().map_err(|error| cannot_open(path, error))?;
     drop(db);
     Ledger::create(&beside)?;
     sync_all_below(&beside)?;
     fs::rename(&beside, path)?;
-    // Every folder that was made, and the one that was there.
-    for folder in parent.ancestors() {
-        File::open(or_here(folder))?.sync_all()?;
-        if folder == existing {
-            break;
-        }
-    }
-    Ok(())
+    Ok(durable::sync_folder(parent)?)
 }
 
 /// sled would make a new log when the log is gone, and so forget everything in silence.
@@ -178,13 +171,4 @@ fn sync_all_below(folder: &Path) -> io::Result<()> {
         }
     }
     File::open(folder)?.sync_all()
-}
-
-fn parent_of(path: &Path) -> &Path {
-    or_here(path.parent().unwrap_or(Path::new("")))
-}
-
-/// `folder`, where the empty path is the present folder.
-fn or_here(folder: &Path) -> &Path {
-    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
