@@ -35,6 +35,9 @@ enum Command {
         /// How many
         #[arg(default_value_t = 1)]
         quantity: u32,
+        /// The add_id of an addition whose outcome is unknown: to make it again, once in all
+        #[arg(long, value_name = "ADD_ID")]
+        again: Option<String>,
     },
     /// Remove an article: cancel the additions of it that the cart shows now
     #[command(after_help = "Example:\n  cartwheel cart remove ann milk")]
@@ -93,7 +96,9 @@ impl At {
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     block_on(async {
         match &args.command {
-            Command::Add { at, sku, quantity } => add(at, sku, *quantity).await,
+            Command::Add { at, sku, quantity, again } => {
+                add(at, sku, *quantity, again.as_deref()).await
+            }
             Command::Remove { at, sku } => remove(at, sku).await,
             Command::Change { at, cancel, add, quantity } => {
                 change(at, cancel, add.as_deref(), *quantity).await
@@ -103,14 +108,29 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-async fn add(at: &At, sku: &str, quantity: u32) -> Result<Exit, Failure> {
-    let added = at.open().await?.add(sku, quantity).await.map_err(failure)?;
+async fn add(at: &At, sku: &str, quantity: u32, again: Option<&str>) -> Result<Exit, Failure> {
+    let add_id = again.map_or_else(|| Ok(new_add_id()), parsed)?;
+    let id = add_id_text(add_id);
+    let addition = Addition { add_id, sku: sku.into(), quantity };
+    let added = at.open().await?.change(&[], Some(addition)).await;
+    let written_to = added.map_err(|error| {
+        let Failure { exit, message } = failure(error);
+        if exit != Exit::Unknown {
+            return Failure::new(exit, message);
+        }
+        Failure::new(exit, format!("{message}; to make the same addition again: --again {id}"))
+    })?;
     if !at.target.json {
-        output::line(format!("add_id {}", add_id_text(added.add_id)));
-        return written(added.written, false);
+        output::line(format!("add_id {id}"));
+        return written(written_to, false);
     }
-    output::json(&json!({ "add_id": add_id_text(added.add_id), "slots": added.written.slots }))?;
+    output::json(&json!({ "add_id": id, "slots": written_to.slots }))?;
     Ok(Exit::Done)
+}
+
+fn parsed(text: &str) -> Result<AddId, Failure> {
+    let wrong = || Failure::arguments(format!("{text} is no add_id; `cart show` prints them"));
+    parse_add_id(text).ok_or_else(wrong)
 }
 
 async fn remove(at: &At, sku: &str) -> Result<Exit, Failure> {
@@ -138,11 +158,7 @@ async fn change(
     add: Option<&str>,
     quantity: u32,
 ) -> Result<Exit, Failure> {
-    let parse = |text: &String| {
-        let wrong = || Failure::arguments(format!("{text} is no add_id; `cart show` prints them"));
-        parse_add_id(text).ok_or_else(wrong)
-    };
-    let cancel: Vec<AddId> = cancel.iter().map(parse).collect::<Result<_, _>>()?;
+    let cancel: Vec<AddId> = cancel.iter().map(|id| parsed(id)).collect::<Result<_, _>>()?;
     let add = add.map(|sku| Addition { add_id: new_add_id(), sku: sku.into(), quantity });
     let added = add.as_ref().map(|add| add_id_text(add.add_id));
     let changed = at.open().await?.change(&cancel, add).await.map_err(failure)?;

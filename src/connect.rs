@@ -9,13 +9,16 @@ use crate::exit::{Exit, Failure};
 /// The node that is asked if none is named: the first of `cartwheel dev`.
 pub(crate) const DEFAULT_NODE: &str = "127.0.0.1:7400";
 
+/// The longest that a command may be told to wait until something is done, in seconds: a month.
+pub(crate) const LONGEST_WAIT_S: u64 = 31 * 24 * 3_600;
+
 /// Flags of every client command.
 #[derive(clap::Args)]
 pub(crate) struct Target {
     /// A node of the cluster, HOST:PORT; may be repeated
     #[arg(long, default_value = DEFAULT_NODE, value_name = "HOST:PORT")]
     pub(crate) node: Vec<String>,
-    /// How long to wait in all, in milliseconds
+    /// How long to wait for an answer once connected, in milliseconds
     #[arg(long, default_value_t = 5_000, value_name = "MS",
         value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub(crate) timeout: u64,

@@ -99,6 +99,9 @@ pub(crate) fn ring(args: &RingArgs) -> Result<Exit, Failure> {
 pub(crate) async fn ask(row: &RowSeen, target: &Target) -> Result<(Status, Members), String> {
     let open = Connection::open(&row.address, &Connecting::default()).await;
     let connection = open.map_err(|error| error.to_string())?;
+    if connection.node().0 != row.node {
+        return Err(format!("{} answers there", connection.node()));
+    }
     let status = connection.status(target.within()).await.map_err(|error| error.to_string())?;
     let members = connection.members(target.within()).await.map_err(|error| error.to_string())?;
     Ok((status, members))

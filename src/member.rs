@@ -6,13 +6,13 @@ mod show;
 use std::collections::BTreeMap;
 
 use cartwheel_client::{
-    Client,
+    Client, Error,
     members::{Fate, Members, NewWish, RowSeen, StageError, Wish},
     service::{BucketEntry, Directory, Seat, Status},
 };
 
 use crate::{
-    connect::{Target, block_on, failure},
+    connect::{LONGEST_WAIT_S, Target, block_on, failure},
     exit::{Exit, Failure},
     inspect::ask,
     output,
@@ -201,7 +201,8 @@ struct How {
     #[arg(long)]
     accept_loss: bool,
     /// How long to wait until it is done, in seconds
-    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 600, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     wait: u64,
     #[command(flatten)]
     target: Target,
@@ -378,7 +379,13 @@ async fn carry_out(
     let id = new.id;
     let followed = new.clone();
     let within = how.target.within();
-    let staged = client.stage(vec![new], how.plan, within).await.map_err(failure)?;
+    let staged = client.stage(vec![new], how.plan, within).await.map_err(|error| {
+        if how.plan || !matches!(error, Error::Unreachable(_)) {
+            return failure(error);
+        }
+        let hint = "it may be staged all the same: see `cartwheel member list`";
+        Failure::new(Exit::Unknown, format!("{error}; {hint} for {id:032x}"))
+    })?;
     let stores = stores(members, &how.target).await;
     let outlook = match staged {
         Ok(outlook) => outlook,

@@ -10,7 +10,7 @@ use cartwheel_client::{
 use serde_json::{Value, json};
 
 use crate::{
-    connect::{Target, block_on, failure},
+    connect::{LONGEST_WAIT_S, Target, block_on, failure},
     exit::{Exit, Failure},
     member::find,
     output,
@@ -48,7 +48,8 @@ pub(crate) struct ReapArgs {
     #[arg(long)]
     show: bool,
     /// How long to wait until all is done, in seconds
-    #[arg(long, default_value_t = 3_600, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 3_600, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     wait: u64,
     #[command(flatten)]
     target: Target,

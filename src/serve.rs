@@ -145,12 +145,12 @@ const SWITCHES: [&str; 2] = ["join", "die_with_parent"];
 /// A whole number is a number, anything else text, and so are names; the configuration judges both.
 fn toml_value(field: &str, value: &str) -> toml::Value {
     match (field, value) {
-        ("fallbacks", "on") => return true.into(),
-        ("fallbacks", "off") => return false.into(),
+        ("fallbacks", "on" | "true") => return true.into(),
+        ("fallbacks", "off" | "false") => return false.into(),
         (_, _) => {}
     }
     match value.parse::<i64>() {
-        Ok(number) if !["name", "zone"].contains(&field) => number.into(),
+        Ok(number) if !["name", "zone", "data", "cluster"].contains(&field) => number.into(),
         Ok(_) | Err(_) => value.into(),
     }
 }

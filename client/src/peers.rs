@@ -23,7 +23,7 @@ use tarpc::{client, context};
 use tokio::{
     net::TcpStream,
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{self, sleep_until, timeout},
 };
 
@@ -197,9 +197,7 @@ impl TcpPeers {
         self.set_peers([]);
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a peer's task panicked");
-            }
+            note_panic(ended);
         }
     }
 
@@ -220,8 +218,19 @@ impl TcpPeers {
             events: self.events.clone(),
             link: link.clone(),
         };
-        lock(&self.tasks).spawn(dialler.run());
+        let mut tasks = lock(&self.tasks);
+        while let Some(ended) = tasks.try_join_next() {
+            note_panic(ended);
+        }
+        tasks.spawn(dialler.run());
+        drop(tasks);
         link
+    }
+}
+
+fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a peer's task panicked");
     }
 }
 

@@ -52,6 +52,10 @@ fn describe() {
     describe_counter!("cartwheel_messages_sent_total", "Messages handed to the transport");
     describe_counter!("cartwheel_messages_received_total", "Messages of peers that shards took");
     describe_counter!("cartwheel_dropped_total", "What found a queue full, by queue");
+    describe_counter!(
+        "cartwheel_unconnected_total",
+        "What was for a peer that is not connected, by queue"
+    );
     describe_counter!("cartwheel_suspicions_total", "Times that a peer became suspected");
     describe_counter!(
         "cartwheel_false_suspicions_total",
@@ -255,6 +259,11 @@ impl ShardMetrics {
 /// What found a queue full, by queue.
 pub(crate) fn dropped(queue: &'static str) -> Counter {
     counter!("cartwheel_dropped_total", "queue" => queue)
+}
+
+/// What was for a peer that is not connected, by queue.
+pub(crate) fn unconnected(queue: &'static str) -> Counter {
+    counter!("cartwheel_unconnected_total", "queue" => queue)
 }
 
 #[cfg(test)]

@@ -166,7 +166,7 @@ impl Node {
         }
         // The last answers are on their way to their clients.
         tokio::time::sleep(DRAIN_LOOK).await;
-        let mut drained = self.inner.router.open() == 0;
+        let mut drained = self.inner.is_idle();
         if let Some(server) = self.server.take() {
             drained &= server.shutdown(DRAIN_LOOK).await;
         }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use cartwheel_client::PeerTransport;
+use cartwheel_client::{Dropped, PeerTransport};
 use cartwheel_protocol::id::NodeId;
 use cartwheel_protocol::{Fact, Message};
 use metrics::{Counter, counter};
 
 use crate::committer::ShardId;
 use crate::control::ControlInbox;
-use crate::metrics::dropped;
+use crate::metrics::{dropped, unconnected};
 use crate::shard::Outbound;
 
 /// One shard's way out.
@@ -20,7 +20,8 @@ pub(crate) struct ShardOutbound {
     /// This turn's messages. They go in one go, so that the transport finds many and makes few batches.
     waiting: Vec<(NodeId, Message)>,
     sent: Counter,
-    dropped: Counter,
+    full: Counter,
+    unconnected: Counter,
 }
 
 impl ShardOutbound {
@@ -30,8 +31,8 @@ impl ShardOutbound {
         control: ControlInbox,
     ) -> Self {
         let sent = counter!("cartwheel_messages_sent_total");
-        let dropped = dropped("peer");
-        Self { shard, transport, control, waiting: Vec::new(), sent, dropped }
+        let (full, unconnected) = (dropped("peer"), unconnected("peer"));
+        Self { shard, transport, control, waiting: Vec::new(), sent, full, unconnected }
     }
 }
 
@@ -44,12 +45,14 @@ impl Outbound for ShardOutbound {
         if self.waiting.is_empty() {
             return;
         }
-        let count = self.waiting.len() as u64;
-        let sends = self.waiting.drain(..).map(|(to, message)| self.transport.send(to, &message));
         // What is dropped here, the protocol takes for lost on the way.
-        let lost = sends.filter(Result::is_err).count() as u64;
-        self.sent.increment(count - lost);
-        self.dropped.increment(lost);
+        for (to, message) in self.waiting.drain(..) {
+            match self.transport.send(to, &message) {
+                Ok(()) => self.sent.increment(1),
+                Err(Dropped::Full) => self.full.increment(1),
+                Err(Dropped::NotConnected | Dropped::UnknownPeer) => self.unconnected.increment(1),
+            }
+        }
     }
 
     fn report(&mut self, fact: Fact) {

@@ -13,7 +13,8 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
 
     let parent = getppid();
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // A parent that ended before the call sends nothing any more: then this process was given another.
+    // A parent that ended between the two calls sends nothing any more: then this process was given another. One that ended before
+    // the first cannot be told from whoever took this process over.
     if parent.is_none() || getppid() != parent {
         return Err(io::Error::other("the process that started this one has ended"));
     }

@@ -361,8 +361,8 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             let told = hosts[0].control.receive(Some(deadline)).expect("in time");
-            if let Told::Evidence(evidence) = told {
-                assert_eq!(evidence, Evidence::Silent(NodeId(3)));
+            // A busy machine may make another silent for a moment.
+            if matches!(told, Told::Evidence(Evidence::Silent(NodeId(3)))) {
                 break;
             }
         }

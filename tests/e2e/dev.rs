@@ -37,11 +37,14 @@ fn a_local_cluster_serves_commands_and_examples_and_ends_at_ctrl_c() {
 
     json(nodes[0], &["put", "colour", "red"]);
     assert_eq!(json(nodes[1], &["get", "colour"])["values"], serde_json::json!(["red"]));
-    json(nodes[1], &["cart", "add", "ann", "milk", "2"]);
+    let added = json(nodes[1], &["cart", "add", "ann", "milk", "2"]);
+    let id = added["add_id"].as_str().expect("it says under which id");
+    json(nodes[0], &["cart", "add", "ann", "milk", "2", "--again", id]);
     let shown = json(nodes[2], &["cart", "show", "ann"]);
     assert_eq!(
         (&shown["items"][0]["sku"], &shown["items"][0]["quantity"]),
-        (&"milk".into(), &2.into())
+        (&"milk".into(), &2.into()),
+        "an addition that is made again counts once"
     );
     let status = json(nodes[0], &["status"]);
     assert_eq!(status.as_array().map(Vec::len), Some(3), "{status}");

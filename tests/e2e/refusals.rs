@@ -49,6 +49,8 @@ fn what_is_out_of_bounds_is_refused_and_stores_nothing() {
             (&["put", "k", "v", "--context", "zz"], 254, "damaged"),
             (&["put", "k", "v", "--context", "0102030405"], 254, "damaged"),
             (&["cart", "change", "k", "--cancel", "tea"], 254, "add_id"),
+            (&["cart", "add", "k", "milk", "--again", "tea"], 254, "add_id"),
+            (&["reap", "--wait", "18446744073709551615"], 254, "2678400"),
             (&["record", "accept-loss", "default", "k", "--at", "n1"], 1, "not damaged"),
             (&["record", "accept-loss", "default", "k", "--at", "n9"], 254, "no node n9"),
             (&["record", "accept-loss", "nowhere", "k", "--at", "n1"], 1, "no bucket"),

@@ -12,7 +12,7 @@ use cartwheel_protocol::membership::MemberMessage;
 use metrics::{Counter, counter};
 use tokio::runtime::Handle;
 
-use crate::metrics::dropped;
+use crate::metrics::{dropped, unconnected};
 
 /// So many nodes' own words about where they are reached are remembered.
 const REMEMBERED_AT_MOST: usize = 1_024;
@@ -33,7 +33,8 @@ pub(crate) struct Peers {
     /// Who is dialled now.
     dialled: BTreeMap<NodeId, Arc<str>>,
     sent: Counter,
-    dropped: Counter,
+    full: Counter,
+    unconnected: Counter,
 }
 
 impl Peers {
@@ -48,14 +49,18 @@ impl Peers {
             greeted: BTreeMap::new(),
             dialled: BTreeMap::new(),
             sent: counter!("cartwheel_gossip_sent_total"),
-            dropped: dropped("peer-gossip"),
+            full: dropped("peer-gossip"),
+            unconnected: unconnected("peer-gossip"),
         }
     }
 
     /// Sends at most once. What is dropped membership takes for lost on the way.
     pub(crate) fn send(&self, to: NodeId, message: &MemberMessage) {
-        let sent: Result<(), Dropped> = self.transport.gossip(to, message);
-        if sent.is_ok() { self.sent.increment(1) } else { self.dropped.increment(1) }
+        match self.transport.gossip(to, message) {
+            Ok(()) => self.sent.increment(1),
+            Err(Dropped::Full) => self.full.increment(1),
+            Err(Dropped::NotConnected | Dropped::UnknownPeer) => self.unconnected.increment(1),
+        }
     }
 
     /// A node has dialled this one; whether that is news.
@@ -85,6 +90,8 @@ impl Peers {
 
     /// A node answers at a seed's address; whether that is news.
     pub(crate) fn seed(&mut self, node: NodeId, address: Arc<str>) -> bool {
+        // Another node that answered there before is not to be found there any more.
+        self.seeds.retain(|known, at| known == &node || *at != address);
         node != self.me && self.seeds.insert(node, address.clone()) != Some(address)
     }
 

@@ -38,7 +38,14 @@ impl Seen {
             Some(_) if is_removed => Standing::Removed,
             Some(_) => Standing::Joining,
         };
-        Self { view, standing, suspected: membership.suspected() }
+        // Of a node that was removed nobody asks whether it lives.
+        let is_gone = |node: &NodeId| {
+            let row = membership.rows().find(|row| row.node == *node);
+            row.is_some_and(|row| row.status == Status::Removed)
+        };
+        let mut suspected = membership.suspected();
+        suspected.retain(|node| !is_gone(node));
+        Self { view, standing, suspected }
     }
 }
 

@@ -311,8 +311,9 @@ async fn metrics_and_health_are_answered_over_http() {
             && !line.ends_with(" 0")
     };
     assert!(metrics.lines().any(counted), "{metrics}");
-    assert!(metrics.lines().any(|line| line == "cartwheel_connections 1"), "{metrics}");
     for name in [
+        // Of all nodes of this process together: how many there are depends on the other tests.
+        "cartwheel_connections",
         "cartwheel_steps_total",
         "cartwheel_commit_steps_total",
         "cartwheel_pending",
