@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use super::campaigns::campaign;
 
 /// Writes a schedule of these faults (kind and fields), each with its beginning and its length in milliseconds.
+/// For five nodes and twenty seconds.
 fn schedule(folder: &Path, faults: &[(u64, u64, Value)], quiet_at_ms: &[u64]) -> String {
-    schedule_of(20, folder, faults, quiet_at_ms)
+    schedule_of((5, 1), 20, folder, faults, quiet_at_ms)
 }
 
-/// The same for so many seconds.
+/// The same for so many nodes in so many zones, and for so many seconds.
 fn schedule_of(
+    (nodes, zones): (usize, usize),
     time_limit_s: u64,
     folder: &Path,
     faults: &[(u64, u64, Value)],
@@ -21,8 +23,8 @@ fn schedule_of(
     let planned = |(at_ms, for_ms, fault): &(u64, u64, Value)| json!({ "at_ms": at_ms, "for_ms": for_ms, "fault": fault });
     let faults: Vec<_> = faults.iter().map(planned).collect();
     let schedule = json!({
-        "seed": 1, "nodes": 5, "time_limit_ms": time_limit_s * 1_000, "faults": faults,
-        "quiet_at_ms": quiet_at_ms,
+        "seed": 1, "nodes": nodes, "zones": zones, "time_limit_ms": time_limit_s * 1_000,
+        "faults": faults, "quiet_at_ms": quiet_at_ms,
     });
     let path = folder.join("schedule.json");
     fs::write(&path, schedule.to_string()).expect("a file");
@@ -68,8 +70,8 @@ fn a_destroyed_zone_loses_nothing_where_copies_are_spread_over_zones() {
     let cut = json!({
         "kind": "zone-kill", "zone": "z1", "nodes": ["n1", "n4"],
     });
-    let schedule =
-        schedule(store.path(), &[(2_000, 3_000, destroy), (15_000, 2_000, cut)], &[14_000]);
+    let faults = [(2_000, 3_000, destroy), (15_000, 2_000, cut)];
+    let schedule = schedule_of((6, 3), 20, store.path(), &faults, &[14_000]);
     let arguments = ["--time-limit", "20", "--nodes", "6", "--zones", "3", "--schedule", &schedule];
     let (code, results, said) = campaign(store.path(), &arguments);
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
@@ -128,7 +130,7 @@ fn files_that_are_damaged_lose_nothing() {
         (3_500, 700, json!({ "kind": "kill", "node": "n4" })),
         (6_500, 800, corrupt("n3", cut)),
     ];
-    let schedule = schedule_of(9, store.path(), &faults, &[6_000]);
+    let schedule = schedule_of((5, 1), 9, store.path(), &faults, &[6_000]);
     let arguments = ["--time-limit", "9", "--nodes", "5", "--schedule", &schedule];
     let (code, results, said) = campaign(store.path(), &arguments);
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
@@ -151,7 +153,7 @@ fn reap_rounds_among_other_faults_lose_nothing() {
     let reap = json!({ "kind": "reap", "nodes": nodes, "older_than_s": 2 });
     let kill = json!({ "kind": "kill", "node": "n2" });
     let faults = [(1_000, 700, kill), (4_500, 6_500, reap)];
-    let schedule = schedule_of(12, store.path(), &faults, &[]);
+    let schedule = schedule_of((5, 1), 12, store.path(), &faults, &[]);
     let arguments = ["--time-limit", "12", "--nodes", "5", "--schedule", &schedule];
     let (code, results, said) = campaign(store.path(), &arguments);
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");

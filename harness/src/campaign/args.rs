@@ -162,6 +162,7 @@ impl CampaignArgs {
     /// A flag whose value does not fit the others, or a schedule that cannot be used.
     pub fn plan(&self, seed: u64) -> Result<Plan, BadArguments> {
         let time_limit = Duration::from_secs(self.time_limit);
+        self.check_quorum()?;
         self.check_nemesis()?;
         let schedule = self.faults(seed)?;
         let keeps = [FaultKind::Pause, FaultKind::Partition];
@@ -197,6 +198,22 @@ impl CampaignArgs {
             timeout: Duration::from_millis(self.timeout_ms),
             quiet_within: Duration::from_secs(self.quiet_within),
             schedule,
+        })
+    }
+
+    /// Whether writes have a quorum while nothing is broken: there are fewer owners than three where there are fewer nodes, and in
+    /// several zones each copy lies in one of its own.
+    fn check_quorum(&self) -> Result<(), BadArguments> {
+        let w = self.w.unwrap_or(MAJORITY);
+        let places = if self.zones > 1 { self.zones.min(self.nodes) } else { self.nodes };
+        if u16::from(w) <= places {
+            return Ok(());
+        }
+        let what = if self.zones > 1 { "zones" } else { "nodes" };
+        Err(BadArguments::Field {
+            field: "--w",
+            value: w.to_string(),
+            allowed: format!("1 to {places}: there are {places} {what}"),
         })
     }
 
@@ -246,7 +263,8 @@ impl CampaignArgs {
         let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
         let schedule: Schedule =
             serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        schedule.check(nodes, time_limit_ms, may_lose).map_err(|error| bad(error.to_string()))?;
+        let checked = schedule.check((nodes, usize::from(self.zones)), time_limit_ms, may_lose);
+        checked.map_err(|error| bad(error.to_string()))?;
         Ok(schedule)
     }
 
@@ -449,7 +467,13 @@ mod tests {
         };
         assert!(said("--nemesis wipe --w 1").contains("--w 2 or more"));
         assert!(said("--nemesis zone").contains("--zones 2 or more"));
-        assert!(said("--nodes 1").contains("--nemesis is kill,pause,partition; allowed is kill"));
+        let alone = said("--nodes 1 --w 1");
+        assert!(alone.contains("--nemesis is kill,pause,partition; allowed is kill"), "{alone}");
+        let quorums = ["--nodes 1 --nemesis none", "--nodes 2 --w 3", "--zones 2 --w 3"];
+        for (words, allowed) in quorums.into_iter().zip(["1 to 1", "1 to 2", "1 to 2"]) {
+            let said = said(words);
+            assert!(said.contains("--w is ") && said.contains(allowed), "{words}: {said}");
+        }
         assert!(said("--schedule /nowhere.json").contains("/nowhere.json"));
         assert!(said("--node-option engine=memory").contains("cannot be started again"));
         let paused = parse("--node-option engine=memory --nemesis pause").expect("good arguments");

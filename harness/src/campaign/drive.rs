@@ -58,8 +58,10 @@ impl Plan {
     pub(super) fn may_miss(&self) -> Option<usize> {
         let is_judged = self.workload == Workload::Cart && self.timeout >= Duration::from_secs(1);
         let quorum = self.w.unwrap_or(MAJORITY).max(MAJORITY);
-        let spare = if self.schedule.nodes < usize::from(N) { 0 } else { N.saturating_sub(quorum) };
-        is_judged.then_some(spare.into())
+        let owners = self.schedule.nodes.min(N.into());
+        // Where there are fewer, no strict write has its quorum.
+        let spare = owners.checked_sub(quorum.into())?;
+        is_judged.then_some(spare)
     }
 
     /// Whether disks are to be full, for which each node needs one of its own.

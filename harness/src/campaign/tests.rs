@@ -199,8 +199,9 @@ fn plan_of(faults: &[(u64, Fault)], quiet_at_ms: &[u64]) -> Plan {
     };
     let faults = faults.iter().map(planned).collect();
     let quiet_at_ms = quiet_at_ms.to_vec();
-    let schedule = Schedule { seed: 1, nodes: 5, time_limit_ms: 700, faults, quiet_at_ms };
-    schedule.check(5, 700, 1).expect("it keeps what the promise asks");
+    let schedule =
+        Schedule { seed: 1, nodes: 5, zones: 1, time_limit_ms: 700, faults, quiet_at_ms };
+    schedule.check((5, 1), 700, 1).expect("it keeps what the promise asks");
     Plan { schedule, ..plan(Workload::Cart) }
 }
 

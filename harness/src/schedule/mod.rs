@@ -44,6 +44,9 @@ pub struct Schedule {
     pub seed: u64,
     /// How many nodes it begins with.
     pub nodes: usize,
+    /// Over how many zones they are spread.
+    #[serde(default = "one")]
+    pub zones: usize,
     /// The time within which it lies, in milliseconds.
     pub time_limit_ms: u64,
     /// The faults.
@@ -51,6 +54,10 @@ pub struct Schedule {
     /// The quiet points, in milliseconds since the clients began.
     #[serde(default)]
     pub quiet_at_ms: Vec<u64>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// One fault with its time.
@@ -88,6 +95,14 @@ pub enum Act {
 /// Why a schedule cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
+    /// It was made for a cluster of another shape.
+    #[error("it is for {} nodes in {} zones, not for {} in {}", planned.0, planned.1, given.0, given.1)]
+    OtherCluster {
+        /// How many nodes in how many zones it was made for.
+        planned: (usize, usize),
+        /// How many there are.
+        given: (usize, usize),
+    },
     /// It names a node that the cluster does not have.
     #[error("fault {number} names {node}, and there are {nodes} nodes")]
     NoSuchNode {
@@ -150,21 +165,25 @@ impl Schedule {
     /// The schedule of a seed: the same for the same pace, everywhere and always.
     pub fn generate(seed: u64, pace: &Pace) -> Self {
         let (faults, quiet_at_ms) = Planner::new(seed, pace).run();
-        let (nodes, time_limit_ms) = (pace.nodes, pace.time_limit_ms);
-        Self { seed, nodes, time_limit_ms, faults, quiet_at_ms }
+        let Pace { nodes, zones, time_limit_ms, .. } = *pace;
+        Self { seed, nodes, zones, time_limit_ms, faults, quiet_at_ms }
     }
 
-    /// Whether it fits a cluster that begins with so many nodes, is worked on for so long and may lose so many
+    /// Whether it fits a cluster that begins with so many nodes in so many zones, is worked on for so long and may lose so many
     /// disks between two quiet points.
     ///
     /// # Errors
     /// The first fault that does not fit, and why.
     pub fn check(
         &self,
-        nodes: usize,
+        (nodes, zones): (usize, usize),
         time_limit_ms: u64,
         may_lose: usize,
     ) -> Result<(), ScheduleError> {
+        let (planned, given) = ((self.nodes, self.zones), (nodes, zones));
+        if planned != given {
+            return Err(ScheduleError::OtherCluster { planned, given });
+        }
         let mut places: BTreeSet<_> = (0..nodes).map(NodeNumber).collect();
         let (mut members, mut lost) = (nodes, 0);
         for turn in self.turns() {

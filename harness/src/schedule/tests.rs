@@ -140,17 +140,17 @@ fn schedule_of(faults: &[(u64, Fault)], quiet_at_ms: &[u64]) -> Schedule {
     };
     let faults = faults.iter().map(planned).collect();
     let quiet_at_ms = quiet_at_ms.to_vec();
-    Schedule { seed: 1, nodes: 5, time_limit_ms: 60_000, faults, quiet_at_ms }
+    Schedule { seed: 1, nodes: 5, zones: 1, time_limit_ms: 60_000, faults, quiet_at_ms }
 }
 
 fn refusal(schedule: &Schedule) -> String {
-    schedule.check(5, 60_000, 1).expect_err("it does not fit").to_string()
+    schedule.check((5, 1), 60_000, 1).expect_err("it does not fit").to_string()
 }
 
 #[test]
 fn a_schedule_for_another_cluster_is_refused() {
     let kill = |node| Fault::Kill { node: NodeNumber(node) };
-    schedule_of(&[(1, kill(4))], &[]).check(5, 60_000, 0).expect("it fits");
+    schedule_of(&[(1, kill(4))], &[]).check((5, 1), 60_000, 0).expect("it fits");
     assert_eq!(
         refusal(&schedule_of(&[(1, kill(5))], &[])),
         "fault 1 names n6, and there are 5 nodes"
@@ -159,8 +159,12 @@ fn a_schedule_for_another_cluster_is_refused() {
         refusal(&schedule_of(&[(59_600, kill(0))], &[])),
         "fault 1 ends at 60100 ms, after the time limit of 60000 ms"
     );
+    for (shape, named) in [((4, 1), "4 in 1"), ((6, 1), "6 in 1"), ((5, 3), "5 in 3")] {
+        let said = schedule_of(&[], &[]).check(shape, 60_000, 1).expect_err("another shape");
+        assert_eq!(said.to_string(), format!("it is for 5 nodes in 1 zones, not for {named}"));
+    }
     let join = Fault::Join { node: NodeNumber(5), zone: ZoneNumber(0) };
-    schedule_of(&[(1, join.clone()), (2, kill(5))], &[]).check(5, 60_000, 0).expect("it fits");
+    schedule_of(&[(1, join.clone()), (2, kill(5))], &[]).check((5, 1), 60_000, 0).expect("it fits");
     assert_eq!(
         refusal(&schedule_of(&[(1, join.clone()), (2, join)], &[])),
         "fault 2 makes a fresh node of n6, which is or was there"
@@ -172,8 +176,8 @@ fn a_second_lost_disk_needs_a_quiet_point() {
     let wipe = Fault::Wipe { node: NodeNumber(0), way: WayBack::Replace };
     let remove = Fault::Remove { node: NodeNumber(1), returns: true };
     let faults = [(1_000, wipe), (2_000, remove)];
-    schedule_of(&faults, &[1_700]).check(5, 60_000, 1).expect("quiet in between");
-    schedule_of(&faults, &[]).check(5, 60_000, 2).expect("two may be lost");
+    schedule_of(&faults, &[1_700]).check((5, 1), 60_000, 1).expect("quiet in between");
+    schedule_of(&faults, &[]).check((5, 1), 60_000, 2).expect("two may be lost");
     for quiet_at_ms in [&[][..], &[500], &[2_800]] {
         assert_eq!(
             refusal(&schedule_of(&faults, quiet_at_ms)),
@@ -188,9 +192,10 @@ fn a_second_lost_disk_needs_a_quiet_point() {
 fn three_members_stay() {
     let leave = |node| (1_000 * node as u64, Fault::Leave { node: NodeNumber(node) });
     let schedule = schedule_of(&[leave(0), leave(1)], &[]);
-    schedule.check(5, 60_000, 0).expect("three are left");
+    schedule.check((5, 1), 60_000, 0).expect("three are left");
+    let smaller = Schedule { nodes: 4, ..schedule };
     assert!(matches!(
-        schedule.check(4, 60_000, 0),
+        smaller.check((4, 1), 60_000, 0),
         Err(ScheduleError::TooFewMembers { number: 2, left: 2 })
     ));
 }
@@ -225,7 +230,7 @@ proptest! {
         let pace = Pace { nodes, zones, time_limit_ms, kinds, fault_every_ms, may_lose };
         let schedule = Schedule::generate(seed, &pace);
         prop_assert_eq!(&schedule, &Schedule::generate(seed, &pace));
-        let checked = schedule.check(nodes, time_limit_ms, may_lose);
+        let checked = schedule.check((nodes, zones), time_limit_ms, may_lose);
         prop_assert!(checked.is_ok(), "{:?}", checked);
         prop_assert!(schedule.faults.is_sorted_by_key(|planned| planned.at_ms));
         for planned in &schedule.faults {

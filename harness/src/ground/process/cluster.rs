@@ -293,7 +293,7 @@ fn reserve() -> io::Result<(SocketAddr, TcpSocket)> {
 
 impl ClusterFile {
     /// A new cluster: the built-in buckets are there without being named. Where there are several zones, the
-    /// copies of carts are spread over them.
+    /// copies of what the workloads write are spread over them: a zone that is destroyed is one loss then.
     fn new(prepared: &[Prepared], addresses: &[SocketAddr]) -> Self {
         let member = |(node, address): (&Prepared, &SocketAddr)| Member {
             id: node.id.clone(),
@@ -318,9 +318,13 @@ impl ClusterFile {
             ..register("", "", (2, 2))
         };
         let has_zones = prepared.iter().any(|node| node.zone != ZoneNumber(0));
+        let of_workload = |name: &str, conflict: &str| Bucket {
+            spread: has_zones.then(|| "zone".to_owned()),
+            ..register(name, conflict, (2, 2))
+        };
         let registers = [
-            register(PAPER_BUCKET, "siblings", (2, 2)),
-            register(LWW_BUCKET, "last-write-wins", (2, 2)),
+            of_workload(PAPER_BUCKET, "siblings"),
+            of_workload(LWW_BUCKET, "last-write-wins"),
             // What the examples use.
             register("sessions", "last-write-wins", (2, 2)),
             register("catalogue", "siblings", (1, 3)),
