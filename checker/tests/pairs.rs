@@ -8,7 +8,7 @@ use cartwheel_checker::cart::{self, Results};
 use cartwheel_checker::{Verdict, read_history};
 
 /// What is wrong with the bad history of each pair: the class, and the addition or cart.
-const INVALID: [(&str, &str, &str); 18] = [
+const INVALID: [(&str, &str, &str); 19] = [
     ("lost", "lost", "a2"),
     ("lost-cancel", "lost", "a1"),
     ("lost-change", "lost", "a2"),
@@ -26,6 +26,7 @@ const INVALID: [(&str, &str, &str); 18] = [
     ("stale-strict-overlap", "stale-strict", "a1"),
     ("stale-strict-cancel", "stale-strict", "a1"),
     ("stale-strict-failed-cancel", "stale-strict", "a1"),
+    ("stale-strict-seen-again", "stale-strict", "a1"),
     ("stale-strict-final", "stale-strict", "a1"),
 ];
 
@@ -37,9 +38,10 @@ const REPORTED: [(&str, &str, &str); 3] = [
 ];
 
 /// Bad histories that say nothing, and why.
-const UNKNOWN: [(&str, &str); 7] = [
+const UNKNOWN: [(&str, &str); 8] = [
     ("unread", "1 carts have no final read after their last acknowledgement: c1"),
     ("unread-later", "1 carts have no final read after their last acknowledgement: c1"),
+    ("unread-failed", "1 carts have final reads that failed and were not made again: c1"),
     ("senseless-busy", "line 4: process 1 is still busy and begins another"),
     ("senseless-reused", "line 5: process 1 had an unknown outcome and goes on"),
     ("senseless-uninvited", "line 3: process 1 completes what it did not begin"),

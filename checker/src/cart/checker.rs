@@ -152,31 +152,46 @@ impl Checker {
             EventType::Info | EventType::Invoke => counts.info_count += 1,
         }
         if event.name == Name::Read {
+            if pending.final_read || event.final_read {
+                self.note_final(batch, event, &pending, outcome == EventType::Ok);
+            }
             return match outcome {
                 EventType::Ok => self.read(batch, event, &pending),
                 EventType::Fail | EventType::Info | EventType::Invoke => Ok(()),
             };
         }
         let Pending { cart: number, strict, add, cancel, .. } = pending;
-        let cart = &mut self.carts.list[number as usize];
         match outcome {
             EventType::Ok => {
                 self.gaps.acknowledge(event.time);
                 if let Some(addition) = add {
                     self.sessions.wrote(process, number, addition);
                 }
+                let cart = &mut self.carts.list[number as usize];
                 cart.acknowledge(add, &cancel, strict || event.strict, moment);
             }
             EventType::Fail => {
                 self.gaps.give_up(event.time);
-                cart.fail(add, &cancel);
+                let (cart, mut notes) = self.look_at(number);
+                cart.fail(add, &cancel, &mut notes);
             }
             EventType::Info | EventType::Invoke => {
                 self.gaps.give_up(event.time);
-                cart.leave_unknown(&cancel);
+                self.carts.list[number as usize].leave_unknown(&cancel);
             }
         }
         Ok(())
+    }
+
+    /// A final read that failed has told nothing, until it is made again.
+    fn note_final(&mut self, batch: &Batch, event: &Operation, pending: &Pending, is_ok: bool) {
+        let node = event.node.map(|node| self.node(batch.str(node)));
+        let read = (node, pending.local || event.local);
+        let failed = &mut self.carts.list[pending.cart as usize].failed_finally;
+        failed.retain(|other| *other != read);
+        if !is_ok {
+            failed.push(read);
+        }
     }
 
     fn read(&mut self, batch: &Batch, event: &Operation, pending: &Pending) -> Result<(), String> {

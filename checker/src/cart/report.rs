@@ -131,16 +131,18 @@ fn explain(checker: &Checker, acknowledged_count: u64, unread: &[u32]) -> Option
     if acknowledged_count == 0 {
         return Some("no addition was acknowledged".to_owned());
     }
-    if unread.is_empty() {
-        return None;
-    }
-    let name = |cart: &u32| &*checker.carts.list[*cart as usize].name;
-    let named: Vec<_> = unread.iter().take(MAX_NAMED).map(name).collect();
-    let more = if unread.len() > MAX_NAMED { ", …" } else { "" };
-    let (count, named) = (unread.len(), named.join(", "));
-    Some(format!(
-        "{count} carts have no final read after their last acknowledgement: {named}{more}"
-    ))
+    let failed = |cart: &&Cart| !cart.failed_finally.is_empty();
+    let failed: Vec<&str> = checker.carts.list.iter().filter(failed).map(|c| &*c.name).collect();
+    let unread: Vec<&str> =
+        unread.iter().map(|cart| &*checker.carts.list[*cart as usize].name).collect();
+    let (carts, what) = match (&unread[..], &failed[..]) {
+        ([], []) => return None,
+        ([], failed) => (failed, "have final reads that failed and were not made again"),
+        (unread, _) => (unread, "have no final read after their last acknowledgement"),
+    };
+    let named = carts[..carts.len().min(MAX_NAMED)].join(", ");
+    let more = if carts.len() > MAX_NAMED { ", …" } else { "" };
+    Some(format!("{} carts {what}: {named}{more}", carts.len()))
 }
 
 /// The carts of which an acknowledged addition was never looked for.

@@ -128,12 +128,25 @@ impl Cart {
     }
 
     /// A write did not happen.
-    pub(crate) fn fail(&mut self, add: Option<u32>, cancel: &[u32]) {
+    pub(crate) fn fail(&mut self, add: Option<u32>, cancel: &[u32], notes: &mut Notes<'_>) {
         if let Some(addition) = add {
             self.additions[addition as usize].failed_attempts += 1;
         }
         for &addition in cancel {
-            self.additions[addition as usize].open_cancels -= 1;
+            let state = &mut self.additions[addition as usize];
+            state.open_cancels -= 1;
+            if state.open_cancels == 0 {
+                self.release(addition, notes);
+            }
+        }
+    }
+
+    /// No cancellation was the reason of what reads missed meanwhile.
+    fn release(&mut self, addition: u32, notes: &mut Notes<'_>) {
+        let is_of_it = |held: &mut (Kind, u32, Miss)| held.1 == addition;
+        let released: Vec<_> = self.held.extract_if(.., is_of_it).collect();
+        for (kind, addition, miss) in released {
+            self.missed(kind, addition, miss, notes);
         }
     }
 
@@ -147,6 +160,7 @@ impl Cart {
 
     fn maybe_cancelled(&mut self, addition: u32) {
         self.additions[addition as usize].maybe_cancelled = true;
+        self.held.retain(|(_, of, _)| *of != addition);
         for kind in Kind::ALL {
             self.expected[kind as usize].leave(kind, addition, &mut self.additions);
         }
@@ -212,17 +226,21 @@ impl Cart {
     /// Ends a time of being missing, if there was one, and notes what it amounts to.
     fn settle(&mut self, kind: Kind, addition: u32, notes: &mut Notes<'_>) {
         let expected = &mut self.expected[kind as usize];
-        if let Some(miss) = expected.settle(kind, addition, &mut self.additions) {
+        let Some(miss) = expected.settle(kind, addition, &mut self.additions) else { return };
+        if self.additions[addition as usize].open_cancels > 0 {
+            self.held.push((kind, addition, miss));
+        } else {
             self.missed(kind, addition, miss, notes);
         }
     }
 
-    /// At the end: what is missing now was missed.
+    /// At the end: what is missing now was missed, unless a cancellation in flight may be the reason.
     pub(crate) fn settle_all(&mut self, notes: &mut Notes<'_>) {
         for addition in 0..self.additions.len() as u32 {
             for kind in Kind::ALL {
                 let state = &self.additions[addition as usize];
-                if let Some(miss) = self.expected[kind as usize].missed(kind, state) {
+                let miss = self.expected[kind as usize].missing(kind, state);
+                if let Some(miss) = miss.filter(|_| state.open_cancels == 0) {
                     self.missed(kind, addition, miss, notes);
                 }
             }

@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 
 use super::batch::Key;
 use super::timeline::Moment;
-use super::tracker::{Expected, Kind, Watch};
+use super::tracker::{Expected, Kind, Miss, Watch};
 
 /// What is known of one add_id in one cart.
 #[derive(Debug)]
@@ -106,6 +106,10 @@ pub(crate) struct Cart {
     /// All add_ids, one after the other.
     names: String,
     pub(crate) expected: [Expected; 3],
+    /// Misses that are over while a cancellation was in flight: they count if all of those fail.
+    pub(crate) held: Vec<(Kind, u32, Miss)>,
+    /// The final reads that failed and did not succeed since: through which node, and whether of its own copy.
+    pub(crate) failed_finally: Vec<(Option<u32>, bool)>,
     /// When the last final read of it was invoked.
     pub(crate) read_finally: Option<Moment>,
     /// The last own copy that each owner showed in a final read.
@@ -133,6 +137,8 @@ impl Cart {
             next: 0,
             names: String::new(),
             expected: Default::default(),
+            held: Vec::new(),
+            failed_finally: Vec::new(),
             read_finally: None,
             copies: Vec::new(),
         }

@@ -38,6 +38,9 @@ impl Timeline {
     }
 }
 
+/// A gap goes on over a pause as long as clients make between operations; not over one in which they are told to rest.
+const RESUMED_WITHIN_NS: i64 = 1_000_000_000;
+
 /// Follows the writes: how many were acknowledged, and how long none was while some were attempted.
 #[derive(Debug, Default)]
 pub(crate) struct WriteGaps {
@@ -46,6 +49,8 @@ pub(crate) struct WriteGaps {
     outstanding: u64,
     /// Since when nothing was acknowledged although a write was attempted.
     waiting_since: Option<i64>,
+    /// Since when no write is attempted though the last one was not acknowledged.
+    idle_since: Option<i64>,
     last: i64,
     longest: i64,
     timeless: bool,
@@ -56,6 +61,10 @@ impl WriteGaps {
         self.see(time);
         self.attempts += 1;
         self.outstanding += 1;
+        let idle = self.idle_since.take();
+        if idle.is_some_and(|idle| time.saturating_sub(idle) > RESUMED_WITHIN_NS) {
+            self.waiting_since = None;
+        }
         self.waiting_since.get_or_insert(time);
     }
 
@@ -67,10 +76,14 @@ impl WriteGaps {
         self.waiting_since = (self.outstanding > 0).then_some(time);
     }
 
-    /// The write failed or its outcome is unknown: the gap goes on.
+    /// The write failed or its outcome is unknown: the gap goes on, if another one is attempted soon.
     pub(crate) fn give_up(&mut self, time: i64) {
         self.see(time);
         self.outstanding -= 1;
+        if self.outstanding == 0 {
+            self.close(time);
+            self.idle_since = Some(time);
+        }
     }
 
     /// A gap that is open at the end ends with the last event of a write.
@@ -117,6 +130,16 @@ mod tests {
         let availability = gaps.finish();
         assert_eq!(availability.longest_gap_ms, Some(5.0));
         assert_eq!((availability.attempt_count, availability.ok_count), (3, 2));
+    }
+
+    #[test]
+    fn a_gap_does_not_go_on_while_clients_rest() {
+        let mut gaps = WriteGaps::default();
+        gaps.begin(0);
+        gaps.give_up(70 * MS);
+        gaps.begin(20_000 * MS);
+        gaps.acknowledge(20_004 * MS);
+        assert_eq!(gaps.finish().longest_gap_ms, Some(70.0));
     }
 
     #[test]

@@ -62,29 +62,29 @@ impl Expected {
         self.additions.push(addition);
     }
 
-    /// It was shown, or is about to be cancelled: if it had been missing, that is over, and is
-    /// reported unless a cancellation in flight may have been the reason.
+    /// It was shown, or is about to be cancelled: if it had been missing, that is over. A cancellation in flight may have
+    /// been the reason.
     pub(crate) fn settle(
         &mut self,
         kind: Kind,
         addition: u32,
         additions: &mut [Addition],
     ) -> Option<Miss> {
-        let miss = self.missed(kind, &additions[addition as usize]);
+        let miss = self.missing(kind, &additions[addition as usize]);
         if let Watch::Missing(_) = additions[addition as usize].watches[kind as usize] {
             self.enter(kind, addition, additions);
         }
         miss
     }
 
-    /// Whether it is missing now, and no cancellation in flight may be the reason.
-    pub(crate) fn missed(&self, kind: Kind, state: &Addition) -> Option<Miss> {
+    /// Whether it is missing now.
+    pub(crate) fn missing(&self, kind: Kind, state: &Addition) -> Option<Miss> {
         match state.watches[kind as usize] {
-            Watch::Missing(first) if state.open_cancels == 0 => {
+            Watch::Missing(first) => {
                 let read = self.reads.since(first)?;
                 Some(Miss { promised: state.promised(kind), read })
             }
-            Watch::Missing(_) | Watch::Expected(_) | Watch::Off => None,
+            Watch::Expected(_) | Watch::Off => None,
         }
     }
 
