@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::{Verdict, cart, duplicates, read_history, set, set_full, writable};
+use crate::{Event, Verdict, cart, duplicates, read_history, set, set_full, writable};
 
 /// How many of three owners a majority may miss, and w=2.
 const MAY_MISS: usize = 1;
@@ -44,48 +44,54 @@ impl Judge {
     /// # Errors
     /// Results that JSON cannot hold; no checker makes any.
     pub fn check_file(self, path: impl AsRef<Path>) -> serde_json::Result<Judgement> {
-        if self == Self::Cart {
-            let results = cart::check_file(path);
-            let verdict = results.valid;
-            return Ok(Judgement {
-                verdict,
-                results: serde_json::to_value(results)?,
-                duplicates: None,
-            });
-        }
-        let events = match read_history(path) {
-            Ok(events) => events,
-            Err(error) => {
-                let results = serde_json::json!({
-                    "valid?": Verdict::Unknown,
-                    "error": error.to_string(),
-                });
-                return Ok(Judgement { verdict: Verdict::Unknown, results, duplicates: None });
-            }
-        };
-        let (verdict, results) = match self {
+        let path = path.as_ref();
+        match self {
             Self::Cart => {
-                let results = cart::check(&events);
-                (results.valid, serde_json::to_value(results)?)
+                let results = cart::check_file(path);
+                let verdict = results.valid;
+                let results = serde_json::to_value(results)?;
+                Ok(Judgement { verdict, results, duplicates: None })
             }
-            Self::Writable => {
-                let results = writable::check(&events, MAY_MISS);
+            Self::Writable => judged(path, |events| {
+                let results = writable::check(events, MAY_MISS);
                 let verdict = results.verdict();
                 let mut results = serde_json::to_value(results)?;
                 results["valid?"] = serde_json::to_value(verdict)?;
-                return Ok(Judgement { verdict, results, duplicates: None });
-            }
-            Self::Set => {
-                let results = set::check(&events);
-                (results.valid, serde_json::to_value(results)?)
-            }
-            Self::SetFull(options) => {
-                let results = set_full::check(&events, options);
-                (results.valid, serde_json::to_value(results)?)
-            }
-        };
-        Ok(Judgement { verdict, results, duplicates: Some(duplicates::check(&events)) })
+                Ok(Judgement { verdict, results, duplicates: None })
+            }),
+            Self::Set => judged(path, |events| {
+                let results = set::check(events);
+                of_elements(events, results.valid, serde_json::to_value(results)?)
+            }),
+            Self::SetFull(options) => judged(path, |events| {
+                let results = set_full::check(events, options);
+                of_elements(events, results.valid, serde_json::to_value(results)?)
+            }),
+        }
     }
+}
+
+/// Judges the events of a file; one that cannot be read is unknown.
+fn judged(
+    path: &Path,
+    judge: impl FnOnce(&[Event]) -> serde_json::Result<Judgement>,
+) -> serde_json::Result<Judgement> {
+    match read_history(path) {
+        Ok(events) => judge(&events),
+        Err(error) => {
+            let verdict = Verdict::Unknown;
+            let results = serde_json::json!({ "valid?": verdict, "error": error.to_string() });
+            Ok(Judgement { verdict, results, duplicates: None })
+        }
+    }
+}
+
+fn of_elements(
+    events: &[Event],
+    verdict: Verdict,
+    results: serde_json::Value,
+) -> serde_json::Result<Judgement> {
+    Ok(Judgement { verdict, results, duplicates: Some(duplicates::check(events)) })
 }
 
 impl FromStr for Judge {

@@ -202,7 +202,8 @@ impl Inner {
             return;
         }
         let time = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-        match self.writer.append(&event.at(self.next_index, time)) {
+        let event = event.at(self.next_index, time);
+        match self.writer.append(&event).and_then(|()| self.writer.flush()) {
             Ok(()) => self.next_index += 1,
             Err(error) => self.failed = Some(error),
         }

@@ -57,14 +57,12 @@ pub(super) async fn observe<T>(
         time: 2 * half,
     };
     let (asked, began) = (RefCell::new(Vec::new()), Instant::now());
-    let ask = |client| {
+    let ask = |client, due: Instant| {
         let ((key, number), asked) = (draws.next(client), &asked);
         async move {
-            let at = began.elapsed();
             let done = asker.operate(key, number).await;
-            if done.is_ok() {
-                asked.borrow_mut().push((at, began.elapsed() - at));
-            }
+            let (at, took) = (due.saturating_duration_since(began), due.elapsed());
+            asked.borrow_mut().push(Asked { at, took, is_ok: done.is_ok() });
             done
         }
     };
@@ -92,20 +90,36 @@ pub(super) async fn observe<T>(
     Ok((beside, what))
 }
 
-/// Of the operations asked in this stretch: how many a second, and p99.9 in milliseconds.
-fn between(asked: &[(Duration, Duration)], from: Duration, until: Duration) -> (f64, f64) {
+/// One operation.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// When it was due, since the load began.
+    at: Duration,
+    /// How long it took from then on: one that failed would have taken longer.
+    took: Duration,
+    is_ok: bool,
+}
+
+/// Of the operations due in this stretch: how many succeeded a second, and p99.9 of all in milliseconds.
+fn between(asked: &[Asked], from: Duration, until: Duration) -> (f64, f64) {
     let mut latencies = load::histogram();
-    for (_, took) in asked.iter().filter(|(at, _)| (from..until).contains(at)) {
-        latencies.saturating_record(took.as_nanos() as u64);
+    let mut succeeded = 0_u64;
+    for one in asked.iter().filter(|one| (from..until).contains(&one.at)) {
+        latencies.saturating_record(one.took.as_nanos() as u64);
+        succeeded += u64::from(one.is_ok);
     }
-    let per_s = latencies.len() as f64 / until.saturating_sub(from).as_secs_f64();
+    let per_s = succeeded as f64 / until.saturating_sub(from).as_secs_f64();
     (per_s, latencies.value_at_quantile(0.999) as f64 / 1e6)
 }
 
 impl Beside {
-    /// p99.9 while it went on in times of p99.9 before.
+    /// p99.9 while it went on in times of p99.9 before; where nothing succeeded meanwhile, more than any number.
     pub fn ratio(&self) -> f64 {
-        self.during_p999_ms / self.idle_p999_ms
+        if self.during_per_s == 0.0 {
+            f64::INFINITY
+        } else {
+            self.during_p999_ms / self.idle_p999_ms
+        }
     }
 }
 
@@ -126,7 +140,7 @@ pub(super) fn verdict(ratio_median: f64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{Beside, between, median_ratio, verdict};
+    use super::{Asked, Beside, between, median_ratio, verdict};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -145,11 +159,22 @@ mod tests {
 
     #[test]
     fn what_was_asked_in_a_stretch_counts_with_all_of_its_wait() {
-        let asked =
-            [(ms(99), ms(500)), (ms(100), ms(4)), (ms(1_099), ms(80)), (ms(1_100), ms(900))];
+        let one = |(at, took, is_ok)| Asked { at: ms(at), took: ms(took), is_ok };
+        let asked = [(99, 500, true), (100, 4, true), (1_099, 80, true), (1_100, 900, true)];
+        let mut asked = asked.map(one).to_vec();
         let (per_s, p999) = between(&asked, ms(100), ms(1_100));
         assert_eq!(per_s, 2.0);
         assert!((79.9..80.2).contains(&p999), "{p999}");
+        asked.push(one((500, 300, false)));
+        let (per_s, p999) = between(&asked, ms(100), ms(1_100));
+        assert_eq!(per_s, 2.0, "one that fails is none");
+        assert!((299.9..300.5).contains(&p999), "and took at least so long: {p999}");
+    }
+
+    #[test]
+    fn a_stretch_in_which_nothing_succeeds_is_no_budget_met() {
+        let nothing = Beside { during_per_s: 0.0, ..beside(0.0) };
+        assert!(verdict(median_ratio([nothing].iter())).ends_with(": missed\n"));
     }
 
     #[test]

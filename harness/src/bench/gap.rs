@@ -156,7 +156,7 @@ async fn observe(
     };
     let draws = Draws::new(args, load.clients);
     let (writes, began) = (RefCell::new(Vec::new()), Instant::now());
-    let write = |client| {
+    let write = |client, _| {
         let ((key, number), writes) = (draws.next(client), &writes);
         async move {
             let asked = began.elapsed();

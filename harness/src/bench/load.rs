@@ -53,11 +53,11 @@ impl Measured {
     }
 }
 
-/// Loads a cluster. `operate` carries out one operation of a client; `warm` is called when the
-/// measurement begins, and goes on beside it.
+/// Loads a cluster. `operate` carries out one operation of a client, which was due at that time; `warm` is called when
+/// the measurement begins, and goes on beside it.
 pub(super) async fn run<F: Future<Output = Result<(), String>>>(
     load: &Load,
-    operate: impl Fn(usize) -> F,
+    operate: impl Fn(usize, Instant) -> F,
     warm: impl AsyncFnOnce(),
 ) -> Measured {
     let began = Instant::now();
@@ -72,7 +72,7 @@ pub(super) async fn run<F: Future<Output = Result<(), String>>>(
             if due >= end {
                 return own;
             }
-            let done = operate(client).await;
+            let done = operate(client, due).await;
             let latency = u64::try_from(due.elapsed().as_nanos()).unwrap_or(LONGEST_NS);
             match done {
                 Ok(()) if due < counted => {}
@@ -143,7 +143,7 @@ mod tests {
         let stalled = Cell::new(false);
         let measured = run(
             &load,
-            |_| async {
+            |_, _| async {
                 if !stalled.replace(true) {
                     tokio::time::sleep(300 * MS).await;
                 }
@@ -163,7 +163,7 @@ mod tests {
         let (under_way, most, warm) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let measured = run(
             &load,
-            |client| {
+            |client, _| {
                 let (under_way, most) = (&under_way, &most);
                 async move {
                     under_way.set(under_way.get() + 1);

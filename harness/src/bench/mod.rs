@@ -315,7 +315,7 @@ impl Cluster {
         let messages = Messages::of(&self.connection).await;
         let sent = async || messages.as_ref()?.sent().await;
         let (cpu_before, sent_before) = (Cell::new(None), RefCell::new(None));
-        let operate = |client| {
+        let operate = |client, _| {
             let (key, number) = draws.next(client);
             asker.operate(key, number)
         };

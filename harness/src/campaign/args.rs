@@ -268,6 +268,12 @@ impl CampaignArgs {
         Ok(schedule)
     }
 
+    /// The rule that the nodes break on purpose, however they are told.
+    pub fn mutant(&self) -> Option<String> {
+        let mut options = self.node_options().into_iter();
+        options.find(|(name, _)| name == "mutant").map(|(_, value)| value)
+    }
+
     /// The options for each node.
     pub fn node_options(&self) -> Vec<(String, String)> {
         let named = [

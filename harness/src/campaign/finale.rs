@@ -16,7 +16,7 @@ use futures::stream::{self, StreamExt};
 
 use super::drive::Plan;
 use super::stop::Stop;
-use crate::fault::NodeNumber;
+use crate::fault::{Fault, NodeNumber};
 use crate::ground::{Action, Ground, OwnCopy};
 use crate::history::{Asked, Kept, Recorder};
 use crate::workload::{Manner, Shown};
@@ -76,13 +76,14 @@ pub(super) async fn run<G: Ground>(
     }
     let end = End { ground, plan, recorder };
     let deadline = healed + plan.quiet_within;
+    // Before hints are handed over and owners made equal.
+    let Some(thin) = stop.unless(end.count_thin()).await else { return interrupted() };
     let Some(restless) = stop.unless(end.wait_for_rest(deadline)).await else {
         return interrupted();
     };
     if !restless.is_empty() {
-        return Finale::unknown(restless);
+        return Finale { thin, ..Finale::unknown(restless) };
     }
-    let Some(thin) = stop.unless(end.count_thin()).await else { return interrupted() };
     let quiet = end.wait_for_quiet(deadline);
     let Some(missing) = stop.unless(quiet).await else { return interrupted() };
     if !missing.is_empty() {
@@ -148,8 +149,14 @@ impl<G: Ground> End<'_, G> {
     }
 
     /// How many acknowledged additions are on fewer nodes than they were acknowledged for; `None` if some
-    /// node's own copy cannot be read.
+    /// node's own copy cannot be read, or where disks were lost or members changed: copies are moved then, and mended.
     async fn count_thin(&self) -> Option<u64> {
+        let keeps = |fault: &Fault| {
+            fault.losses() == 0 && fault.fresh().is_none() && fault.gone().is_none()
+        };
+        if !self.plan.schedule.faults.iter().all(|planned| keeps(&planned.fault)) {
+            return None;
+        }
         let looks = self.recorder.carts().into_iter().map(|cart| async move {
             let mut thin = self.recorder.kept(&cart);
             for look in 0..THIN_LOOKS {

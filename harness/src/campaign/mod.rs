@@ -133,8 +133,10 @@ async fn campaign(
                 let ground = ground?;
                 let driven = with_progress(&ground, plan, &recorder, &stop).await;
                 ground.stop().await;
-                ground.keep_disks().await?;
-                (driven, ground.mishaps())
+                let kept = ground.keep_disks().await;
+                let mut mishaps = ground.mishaps();
+                mishaps.extend(kept.err().map(|error| format!("a disk was not kept: {error:#}")));
+                (driven, mishaps)
             }
         };
     recorder.finish().with_context(|| history.display().to_string())?;
@@ -204,7 +206,7 @@ fn judge(
         plan,
         driven,
         mishaps,
-        args.mutant.clone(),
+        args.mutant(),
         command,
     );
     folder.write_json("results.json", &results)?;

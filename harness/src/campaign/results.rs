@@ -40,9 +40,9 @@ pub struct Results {
     pub quiet_points: u64,
     /// How long the cluster took to become quiet after everything was healed, in milliseconds.
     pub quiet_after_ms: Option<u64>,
-    /// How many acknowledged additions were on fewer nodes than their quorum when everything was healed and
-    /// nothing mended yet; missing if that could not be seen. Reported only: the verdict rests on what is
-    /// lost in the end.
+    /// How many acknowledged additions were on fewer nodes than their quorum when everything was healed, before it was waited
+    /// for hints and owners; missing if that could not be seen, or if disks were lost or members changed. Reported
+    /// only: the verdict rests on what is lost in the end.
     pub thin_count: Option<u64>,
     /// Why the history cannot tell whether the promise was kept.
     pub missing: Vec<String>,

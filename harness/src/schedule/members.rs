@@ -22,13 +22,15 @@ struct Seat {
     zone: ZoneNumber,
     /// When it can be counted on.
     settled_ms: u64,
+    weight: u32,
 }
 
 impl Members {
     pub(super) fn new(nodes: usize, zones: usize) -> Self {
         let zones = zones.max(1);
-        let seat =
-            |node| (NodeNumber(node), Seat { zone: ZoneNumber(node % zones), settled_ms: 0 });
+        let seat = |node| {
+            (NodeNumber(node), Seat { zone: ZoneNumber(node % zones), settled_ms: 0, weight: 1 })
+        };
         Self { seats: (0..nodes).map(seat).collect(), next: nodes, zones }
     }
 
@@ -66,11 +68,16 @@ impl Members {
         zones.min_by_key(|(_, nodes)| nodes.len()).map_or(ZoneNumber(0), |(zone, _)| zone)
     }
 
+    /// A member's weight.
+    pub(super) fn weight(&mut self, node: NodeNumber) -> Option<&mut u32> {
+        self.seats.get_mut(&node).map(|seat| &mut seat.weight)
+    }
+
     /// A fresh node becomes a member at this moment; gives its place.
     pub(super) fn join(&mut self, zone: ZoneNumber, at_ms: u64) -> NodeNumber {
         let node = NodeNumber(self.next);
         self.next += 1;
-        self.seats.insert(node, Seat { zone, settled_ms: at_ms + SETTLED_AFTER_MS });
+        self.seats.insert(node, Seat { zone, settled_ms: at_ms + SETTLED_AFTER_MS, weight: 1 });
         node
     }
 

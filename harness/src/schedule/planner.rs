@@ -291,7 +291,11 @@ impl<'a> Planner<'a> {
             }
             Change::Weight => {
                 let node = self.maybe_member(at_ms)?;
-                let weight = self.rng.between(1, MOST_WEIGHT) as u32;
+                let present = self.members.weight(node)?;
+                // One of the others: the same again would change nothing.
+                let drawn = self.rng.between(1, MOST_WEIGHT - 1) as u32;
+                let weight = drawn + u32::from(drawn >= *present);
+                *present = weight;
                 Some((at_ms, Fault::Weight { node, weight }))
             }
             Change::Remove => {

@@ -304,6 +304,7 @@ impl ProcessGround {
         let proxy =
             if self.faulty { Some(proxy(&node, &self.links, &self.roster).await?) } else { None };
         let address = proxy.as_ref().map_or(node.listen, crate::proxy::Proxy::address);
+        self.roster.is_reached_at(number, address);
         let origin = Origin::Seeds { addresses: &seeds, joins };
         let process = self.spec.process(&node, address, origin);
         let mut place = Place::new(node, process, proxy);

@@ -98,7 +98,9 @@ impl ProcessGround {
         for node in &prepared {
             roster.maybe_move_in(node.number, &node.id).context("a store without an id")?;
             let proxy = if faulty { Some(proxy(node, &links, &roster).await?) } else { None };
-            addresses.push(proxy.as_ref().map_or(node.listen, Proxy::address));
+            let address = proxy.as_ref().map_or(node.listen, Proxy::address);
+            roster.is_reached_at(node.number, address);
+            addresses.push(address);
             proxies.push(proxy);
         }
         let processes = spec.processes(&prepared, &addresses)?;
@@ -158,7 +160,9 @@ impl ProcessGround {
     /// One cannot be unmounted, or not be copied.
     pub async fn keep_disks(&self) -> anyhow::Result<()> {
         let mut places = self.places.lock().await;
-        places.values_mut().filter_map(|place| place.disk.take()).try_for_each(Disk::keep)
+        let disks = places.values_mut().filter_map(|place| place.disk.take());
+        let kept: Vec<anyhow::Result<()>> = disks.map(Disk::keep).collect();
+        kept.into_iter().collect()
     }
 
     fn active(&self) -> MutexGuard<'_, BTreeMap<usize, Fault>> {
@@ -178,9 +182,13 @@ impl ProcessGround {
         self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).push(mishap);
     }
 
-    /// If the process at a place has ended by itself: how, which is noted. With a damaged store it may.
+    /// If the process at a place has ended by itself: how, which is noted. With a damaged store it may, and that is for
+    /// [`ProcessGround::tend_damaged`] to find: an end is told once.
     fn maybe_mishap(&self, place: &mut Place) -> anyhow::Result<Option<String>> {
-        let mishap = place.process.maybe_mishap()?.filter(|_| !place.damaged);
+        if place.damaged {
+            return Ok(None);
+        }
+        let mishap = place.process.maybe_mishap()?;
         mishap.iter().for_each(|mishap| self.note(mishap.clone()));
         Ok(mishap)
     }
@@ -335,8 +343,9 @@ fn identify(roster: Arc<Roster>) -> Identify {
     Arc::new(move |bytes| match first_frame(bytes) {
         Ok(None) => Dialler::Undecided,
         Ok(Some(frame)) => match Hello::decode(frame).map(|hello| hello.kind) {
-            Ok(Kind::Peer { node, .. }) => {
-                roster.place(node.0).map_or(Dialler::Stranger, Dialler::Node)
+            Ok(Kind::Peer { node, address }) => {
+                let place = roster.place_of_dialler(node.0, &address);
+                place.map_or(Dialler::Stranger, Dialler::Node)
             }
             Ok(Kind::Client) | Err(_) => Dialler::Stranger,
         },

@@ -1,6 +1,7 @@
 //! Who is at which place, for everybody who asks without waiting.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cartwheel_client::{NodeId, parse_node_id};
@@ -21,6 +22,8 @@ struct Inner {
     /// The node at each place now.
     nodes: BTreeMap<NodeNumber, u64>,
     members: Vec<NodeNumber>,
+    /// Where each place is reached by others.
+    addresses: BTreeMap<SocketAddr, NodeNumber>,
 }
 
 impl Roster {
@@ -31,6 +34,18 @@ impl Roster {
         inner.places.insert(node, place);
         inner.nodes.insert(place, node);
         Some(node)
+    }
+
+    /// Whoever is at this place is reached here by the others.
+    pub fn is_reached_at(&self, place: NodeNumber, address: SocketAddr) {
+        self.inner().addresses.insert(address, place);
+    }
+
+    /// The place of a node that dials, by its id, or by where it says that it is reached: one that came up with a new store
+    /// is known by that alone at first.
+    pub fn place_of_dialler(&self, node: u64, address: &str) -> Option<NodeNumber> {
+        let reached = || self.inner().addresses.get(&address.parse().ok()?).copied();
+        self.place(node).or_else(reached)
     }
 
     /// Nobody is at this place any more.
@@ -87,6 +102,10 @@ mod tests {
         assert_eq!((roster.place(old), roster.present_place(old)), (Some(n1), None));
         assert_eq!(roster.present_place(new), Some(n1));
         assert_eq!(roster.members(), [n1, n2]);
+        roster.is_reached_at(n2, ([127, 0, 0, 1], 7).into());
+        assert_eq!(roster.place_of_dialler(old, "127.0.0.1:7"), Some(n1));
+        assert_eq!(roster.place_of_dialler(77, "127.0.0.1:7"), Some(n2));
+        assert_eq!(roster.place_of_dialler(77, "elsewhere"), None);
         roster.set_members(|node| node == other || node == old);
         assert_eq!(roster.members(), [n2], "the node that was there is not the one that is");
         roster.move_out(n2);
