@@ -25,10 +25,11 @@ pub const SETTLE: i64 = 5_000_000_000;
 /// How many refused writes are described. All are counted.
 const MAX_DESCRIBED: usize = 100;
 /// What begins a fault that passes, and what ends it.
-const PASSING: [(&str, &str); 8] = [
+const PASSING: [(&str, &str); 9] = [
     ("kill", "start"),
     ("pause", "resume"),
     ("start-partition", "stop-partition"),
+    ("slow-links", "restore-links"),
     ("start-rolling-restart", "stop-rolling-restart"),
     ("start-zone-cut", "stop-zone-cut"),
     ("zone-kill", "zone-start"),

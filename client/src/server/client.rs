@@ -39,9 +39,12 @@ pub(super) async fn serve<S: NodeService>(
     channel
         .requests()
         .scan((), |(), next| ready(link.common.sound(from, next)))
-        .for_each_concurrent(None, |request| request.execute(serve.clone()))
+        .for_each_concurrent(UNDER_WAY, |request| request.execute(serve.clone()))
         .await;
 }
+
+/// So many requests of one connection are under way, those included whose answers the client has not taken: more are not read.
+const UNDER_WAY: usize = 1_024;
 
 /// The service of one client's connection.
 struct ClientLink<S> {

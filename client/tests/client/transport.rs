@@ -233,7 +233,8 @@ async fn a_link_that_carries_a_batch_slowly_is_not_given_up() {
         let back = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
         let mut piece = vec![0; 16 << 10];
         loop {
-            let read = asks.read(&mut piece).await.unwrap();
+            // At the end either side may be gone first.
+            let read = asks.read(&mut piece).await.unwrap_or(0);
             if read == 0 || takes.write_all(&piece[..read]).await.is_err() {
                 return back.abort();
             }
@@ -499,8 +500,10 @@ async fn a_request_runs_to_its_end_though_its_client_has_gone() {
     node.will([Act::When(answers.clone(), WRITTEN)]);
     let connection = Connection::open(&cluster.addresses[0], &Connecting::default()).await.unwrap();
     let request = get(5_000);
+    // The server holds the connection for as long as the call may take: less than is waited for below.
+    let within = Duration::from_secs(1);
     tokio::select! {
-        answered = connection.request(&request, Duration::from_secs(5)) => panic!("{answered:?}"),
+        answered = connection.request(&request, within) => panic!("{answered:?}"),
         () = until("it is under way", || node.asked().len() == 1) => {}
     }
     drop(connection);

@@ -45,7 +45,7 @@ pub struct CampaignArgs {
     /// What clients do: cart, paper-cart or lww-cart (the control that must fail)
     #[arg(long, default_value = "cart")]
     pub workload: Workload,
-    /// Which faults happen, between commas: kill, pause, partition, membership (nodes join, leave, are removed
+    /// Which faults happen, between commas: kill, pause, partition, slow (links take their time), membership (nodes join, leave, are removed
     /// and replaced, get other weights), wipe (disks are erased), corrupt (files are damaged), disk-full (needs root),
     /// rolling-restart, reap (nodes free what was cancelled), and with --zones 2 or more zone (a whole zone is cut off or
     /// killed) and zone-destroy (its disks are erased); or none
@@ -165,7 +165,7 @@ impl CampaignArgs {
         self.check_quorum()?;
         self.check_nemesis()?;
         let schedule = self.faults(seed)?;
-        let keeps = [FaultKind::Pause, FaultKind::Partition];
+        let keeps = [FaultKind::Pause, FaultKind::Partition, FaultKind::Slow];
         let kills = schedule.faults.iter().any(|planned| !keeps.contains(&planned.fault.kind()));
         if kills && self.node_options().iter().any(|(name, value)| (&**name, &**value) == IN_MEMORY)
         {
@@ -173,7 +173,7 @@ impl CampaignArgs {
                 field: "--node-option",
                 value: format!("{}={}", IN_MEMORY.0, IN_MEMORY.1),
                 allowed:
-                    "sled, or a nemesis of pause and partition: a node that kept its records in \
+                    "sled, or a nemesis of pause, partition and slow: a node that kept its records in \
                           memory cannot be started again"
                         .to_owned(),
             });
@@ -224,8 +224,8 @@ impl CampaignArgs {
             let value = self.nemesis.to_string();
             Err(BadArguments::Field { field: "--nemesis", value, allowed: allowed.to_owned() })
         };
-        if self.nodes < 2 && has(FaultKind::Partition) {
-            return bad("kill, pause or none: one node cannot be partitioned");
+        if self.nodes < 2 && (has(FaultKind::Partition) || has(FaultKind::Slow)) {
+            return bad("kill, pause or none: one node has no links to others");
         }
         if self.zones < 2 && self.nemesis.0.iter().any(|kind| kind.needs_zones()) {
             return bad("one without zone and zone-destroy, or --zones 2 or more");
@@ -313,7 +313,7 @@ impl CampaignArgs {
         // Of a schedule no fault is drawn, but what may happen is still judged against the cluster.
         flag("nemesis", self.nemesis.to_string());
         match &self.schedule {
-            Some(path) => flag("schedule", path.display().to_string()),
+            Some(path) => flag("schedule", quoted(&path.display().to_string())),
             None => flag("fault-every-ms", self.fault_every_ms.to_string()),
         }
         flag("concurrency", self.concurrency.to_string());
@@ -334,9 +334,19 @@ impl CampaignArgs {
             "mutant" | "fallback-after-ms" | "handoff-every-ms" | "fallbacks" => {
                 flag(name, value.clone())
             }
-            _ => flag("node-option", format!("{name}={value}")),
+            _ => flag("node-option", quoted(&format!("{name}={value}"))),
         });
         words.join(" ")
+    }
+}
+
+/// One word for a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,".contains(&byte);
+    if text.bytes().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 
@@ -438,6 +448,12 @@ mod tests {
         for long in longs.filter(|long| !OF_THE_FOLDER.contains(long) && *long != "schedule") {
             assert!(command.contains(&format!(" --{long} ")), "--{long} is not in {command}");
         }
+    }
+
+    #[test]
+    fn a_word_with_spaces_is_quoted_for_the_shell() {
+        assert_eq!(super::quoted("store/latest/schedule.json"), "store/latest/schedule.json");
+        assert_eq!(super::quoted("my store/it's.json"), r"'my store/it'\''s.json'");
     }
 
     #[test]

@@ -367,10 +367,11 @@ fn nemesis_value(fault: &Fault) -> Value {
         }
         Fault::Partition { shape, cut, .. } => divided(shape.name(), cut),
         Fault::ZoneCut { zone, cut, .. } => divided(&zone.to_string(), cut),
+        Fault::Slow { links, .. } => divided("slow", links),
     }
 }
 
-/// Who no longer hears whom.
+/// Who no longer hears whom, or late.
 fn divided(how: &str, cut: &[(NodeNumber, NodeNumber)]) -> Value {
     let mut deaf = BTreeMap::<_, Vec<Value>>::new();
     for (from, to) in cut {

@@ -7,9 +7,7 @@
 mod damage;
 mod number;
 mod shape;
-
-use std::fmt;
-use std::str::FromStr;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +41,8 @@ pub enum FaultKind {
     Corrupt,
     /// See [`Fault::Reap`].
     Reap,
+    /// See [`Fault::Slow`].
+    Slow,
 }
 
 /// One thing done to the cluster for a while, and undone afterwards, unless it lasts.
@@ -160,6 +160,15 @@ pub enum Fault {
         /// How old cancelled additions must be to go, in seconds.
         older_than_s: u32,
     },
+    /// Some links take their time.
+    Slow {
+        /// How long every byte is under way besides, in milliseconds.
+        delay_ms: u32,
+        /// How many bytes get through in a second, over each connection; all that come if missing.
+        bytes_per_s: Option<u64>,
+        /// The directed links (from, to) that do.
+        links: Vec<(NodeNumber, NodeNumber)>,
+    },
 }
 
 /// How a node with an empty disk becomes a member.
@@ -176,7 +185,7 @@ pub enum WayBack {
 
 impl FaultKind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::Pause,
         Self::Partition,
@@ -188,6 +197,7 @@ impl FaultKind {
         Self::DiskFull,
         Self::Corrupt,
         Self::Reap,
+        Self::Slow,
     ];
 
     /// Those that leave everybody a member and every disk as it is, and need no zones.
@@ -207,6 +217,7 @@ impl FaultKind {
             Self::DiskFull => "disk-full",
             Self::Corrupt => "corrupt",
             Self::Reap => "reap",
+            Self::Slow => "slow",
         }
     }
 
@@ -235,6 +246,7 @@ impl Fault {
             Self::DiskFull { .. } => FaultKind::DiskFull,
             Self::Corrupt { .. } => FaultKind::Corrupt,
             Self::Reap { .. } => FaultKind::Reap,
+            Self::Slow { .. } => FaultKind::Slow,
         }
     }
 
@@ -255,7 +267,8 @@ impl Fault {
             | Self::RollingRestart { .. }
             | Self::ZoneCut { .. }
             | Self::DiskFull { .. }
-            | Self::Reap { .. } => &[],
+            | Self::Reap { .. }
+            | Self::Slow { .. } => &[],
         }
     }
 
@@ -274,7 +287,8 @@ impl Fault {
             | Self::ZoneCut { .. }
             | Self::ZoneKill { .. }
             | Self::DiskFull { .. }
-            | Self::Reap { .. } => true,
+            | Self::Reap { .. }
+            | Self::Slow { .. } => true,
             Self::Join { .. }
             | Self::Leave { .. }
             | Self::Remove { .. }
@@ -305,7 +319,8 @@ impl Fault {
             | Self::ZoneCut { .. }
             | Self::ZoneKill { .. }
             | Self::DiskFull { .. }
-            | Self::Reap { .. } => 0,
+            | Self::Reap { .. }
+            | Self::Slow { .. } => 0,
         }
     }
 
@@ -326,7 +341,8 @@ impl Fault {
             | Self::ZoneDestroy { .. }
             | Self::DiskFull { .. }
             | Self::Corrupt { .. }
-            | Self::Reap { .. } => None,
+            | Self::Reap { .. }
+            | Self::Slow { .. } => None,
         }
     }
 
@@ -348,7 +364,8 @@ impl Fault {
             | Self::ZoneDestroy { .. }
             | Self::DiskFull { .. }
             | Self::Corrupt { .. }
-            | Self::Reap { .. } => None,
+            | Self::Reap { .. }
+            | Self::Slow { .. } => None,
         }
     }
 
@@ -364,8 +381,10 @@ impl Fault {
             | Self::Wipe { node, .. }
             | Self::DiskFull { node }
             | Self::Corrupt { node, .. } => vec![*node],
-            Self::Partition { cut, .. } | Self::ZoneCut { cut, .. } => {
-                cut.iter().flat_map(|(from, to)| [*from, *to]).collect()
+            Self::Partition { cut: links, .. }
+            | Self::ZoneCut { cut: links, .. }
+            | Self::Slow { links, .. } => {
+                links.iter().flat_map(|(from, to)| [*from, *to]).collect()
             }
             Self::Join { .. } => Vec::new(),
             Self::RollingRestart { nodes }
@@ -394,8 +413,17 @@ impl Fault {
             | Self::ZoneDestroy { .. }
             | Self::DiskFull { .. }
             | Self::Corrupt { .. }
-            | Self::Reap { .. } => None,
+            | Self::Reap { .. }
+            | Self::Slow { .. } => None,
         }
+    }
+
+    /// The links that it changes.
+    pub fn links(&self) -> Option<&[(NodeNumber, NodeNumber)]> {
+        if let Self::Slow { links, .. } = self {
+            return Some(links);
+        }
+        self.cut().map(|(_, cut)| cut)
     }
 
     /// What histories call its beginning and its end.
@@ -417,76 +445,7 @@ impl Fault {
             Self::DiskFull { .. } => ("fill-disk", "free-disk"),
             Self::Corrupt { .. } => ("corrupt", "start-corrupted"),
             Self::Reap { .. } => ("reap", "after-reap"),
-        }
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for FaultKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let allowed = Self::ALL.map(Self::name).join(", ");
-            format!("{name} is no fault; allowed are {allowed}, or none alone")
-        })
-    }
-}
-
-impl fmt::Display for Fault {
-    /// `kill n2`, `partition halves n1→n3 n3→n1`, `replace n2 by n6`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let links = |f: &mut fmt::Formatter<'_>, cut: &[(NodeNumber, NodeNumber)]| {
-            cut.iter().try_for_each(|(from, to)| write!(f, " {from}→{to}"))
-        };
-        let list = |f: &mut fmt::Formatter<'_>, nodes: &[NodeNumber]| {
-            nodes.iter().try_for_each(|node| write!(f, " {node}"))
-        };
-        match self {
-            Self::Kill { node } => write!(f, "kill {node}"),
-            Self::Pause { node } => write!(f, "pause {node}"),
-            Self::Partition { shape, cut, .. } => {
-                write!(f, "partition {}", shape.name())?;
-                links(f, cut)
-            }
-            Self::Join { node, zone } => write!(f, "join {node} in {zone}"),
-            Self::Leave { node } => write!(f, "leave {node}"),
-            Self::Remove { node, returns: false } => write!(f, "remove {node}"),
-            Self::Remove { node, returns: true } => write!(f, "remove {node}, which returns"),
-            Self::Replace { old, new } => write!(f, "replace {old} by {new}"),
-            Self::Weight { node, weight } => write!(f, "weight {node} {weight}"),
-            Self::Wipe { node, way: WayBack::Replace } => write!(f, "wipe {node}, replaced"),
-            Self::Wipe { node, way: WayBack::ByItself } => {
-                write!(f, "wipe {node}, replaced by itself")
-            }
-            Self::Wipe { node, way: WayBack::Join } => write!(f, "wipe {node}, joining anew"),
-            Self::RollingRestart { nodes } => {
-                f.write_str("rolling-restart")?;
-                list(f, nodes)
-            }
-            Self::ZoneCut { zone, cut, .. } => {
-                write!(f, "zone-cut {zone}")?;
-                links(f, cut)
-            }
-            Self::ZoneKill { zone, nodes } => {
-                write!(f, "zone-kill {zone}")?;
-                list(f, nodes)
-            }
-            Self::ZoneDestroy { zone, nodes } => {
-                write!(f, "zone-destroy {zone}")?;
-                list(f, nodes)
-            }
-            Self::DiskFull { node } => write!(f, "disk-full {node}"),
-            Self::Corrupt { node, damage } => write!(f, "corrupt {node} {damage}"),
-            Self::Reap { nodes, older_than_s } => {
-                write!(f, "reap older than {older_than_s} s")?;
-                list(f, nodes)
-            }
+            Self::Slow { .. } => ("slow-links", "restore-links"),
         }
     }
 }

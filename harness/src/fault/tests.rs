@@ -32,6 +32,12 @@ fn faults_are_written_with_the_nodes_names() {
     let text = serde_json::to_string(&reap).expect("json");
     assert_eq!(text, r#"{"kind":"reap","nodes":["n2","n1"],"older_than_s":20}"#);
     assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), reap);
+    let links = vec![(NodeNumber(0), NodeNumber(2))];
+    let slow = Fault::Slow { delay_ms: 30, bytes_per_s: Some(9), links };
+    assert_eq!(slow.to_string(), "slow 30 ms 9 bytes/s n1→n3");
+    let text = serde_json::to_string(&slow).expect("json");
+    assert_eq!(text, r#"{"kind":"slow","delay_ms":30,"bytes_per_s":9,"links":[["n1","n3"]]}"#);
+    assert_eq!(serde_json::from_str::<Fault>(&text).expect("fault"), slow);
 }
 
 #[test]

@@ -28,6 +28,10 @@ const MOST_FLIPS: u64 = 32;
 /// How old cancelled additions must be to be reaped, in seconds: a client that holds on to an addition for so long is
 /// refused it (rule T1), and clients give up much sooner.
 const REAP_OLDER_THAN_S: u32 = 10;
+/// The longest that bytes are under way besides over a slow link, in milliseconds: more than a node waits before it asks a fallback.
+const LONGEST_DELAY_MS: u64 = 300;
+/// How much a slow link carries at least, in bytes a second: less than nodes send each other under load.
+const LEAST_BYTES_PER_S: u64 = 64 << 10;
 /// The greatest weight that a member gets.
 const MOST_WEIGHT: u64 = 3;
 
@@ -128,12 +132,13 @@ impl<'a> Planner<'a> {
             FaultKind::DiskFull => at(at_ms, self.maybe_disk_full(at_ms)?)?,
             FaultKind::Corrupt => self.maybe_corrupt(at_ms)?,
             FaultKind::Reap => at(at_ms, self.maybe_reap(at_ms)?)?,
+            FaultKind::Slow => at(at_ms, self.maybe_slow()?)?,
         };
         // Mostly short, sometimes long enough for fallbacks to take over for good.
         let (shortest, longest) = match kind {
             FaultKind::Kill | FaultKind::Zone => (300, 4_000),
             FaultKind::Pause => (300, 5_000),
-            FaultKind::Partition => (300, 8_000),
+            FaultKind::Partition | FaultKind::Slow => (300, 8_000),
             FaultKind::Membership | FaultKind::Wipe | FaultKind::ZoneDestroy => (3_000, 8_000),
             FaultKind::RollingRestart => (8_000, 15_000),
             // Nodes look at their disks once a second.
@@ -194,6 +199,17 @@ impl<'a> Planner<'a> {
         let connections = if stalls { Connections::Stall } else { Connections::Reset };
         let cut = shape.cut(&members, &mut self.rng);
         Some(Fault::Partition { shape, connections, cut })
+    }
+
+    fn maybe_slow(&mut self) -> Option<Fault> {
+        let members = self.members.all();
+        let shapes = [Shape::Halves, Shape::Isolate, Shape::OneWay];
+        let shape = *self.rng.pick(&shapes).filter(|_| members.len() > 1)?;
+        let links = shape.cut(&members, &mut self.rng);
+        let delay_ms = self.rng.between(1, LONGEST_DELAY_MS) as u32;
+        let is_narrow = self.rng.chance(0.5);
+        let bytes_per_s = is_narrow.then(|| self.rng.between(LEAST_BYTES_PER_S, 1 << 20));
+        Some(Fault::Slow { delay_ms, bytes_per_s, links })
     }
 
     /// Makes sure that one more disk may be lost, by a quiet point if need be. Gives the moment from which on.

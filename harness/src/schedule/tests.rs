@@ -225,7 +225,7 @@ proptest! {
         time_limit_ms in 0_u64..90_000,
         fault_every_ms in 0_u64..10_000,
         may_lose in 0_usize..3,
-        kinds in proptest::sample::subsequence(FaultKind::ALL.to_vec(), 0..=11),
+        kinds in proptest::sample::subsequence(FaultKind::ALL.to_vec(), 0..=FaultKind::ALL.len()),
     ) {
         let pace = Pace { nodes, zones, time_limit_ms, kinds, fault_every_ms, may_lose };
         let schedule = Schedule::generate(seed, &pace);

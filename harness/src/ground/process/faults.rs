@@ -27,6 +27,7 @@ impl ProcessGround {
             Fault::Kill { .. }
             | Fault::Pause { .. }
             | Fault::Partition { .. }
+            | Fault::Slow { .. }
             | Fault::ZoneCut { .. }
             | Fault::ZoneKill { .. } => self.settle(fault).await,
             Fault::Join { node, zone } => {
@@ -99,6 +100,7 @@ impl ProcessGround {
             Fault::Kill { .. }
             | Fault::Pause { .. }
             | Fault::Partition { .. }
+            | Fault::Slow { .. }
             | Fault::ZoneCut { .. }
             | Fault::ZoneKill { .. } => self.settle(&fault).await.map(|_| ()),
             Fault::Remove { node, returns: true } => {
@@ -152,6 +154,7 @@ impl ProcessGround {
             Fault::ZoneDestroy { nodes, .. } => nodes.iter().all(serves),
             Fault::ZoneKill { nodes, .. } => nodes.iter().any(serves),
             Fault::Partition { .. }
+            | Fault::Slow { .. }
             | Fault::ZoneCut { .. }
             | Fault::Join { .. }
             | Fault::RollingRestart { .. }
@@ -161,8 +164,8 @@ impl ProcessGround {
 
     /// Makes processes and links what the active faults say. Whether that changed anything.
     async fn settle(&self, changed: &Fault) -> anyhow::Result<bool> {
-        if let Some((_, cut)) = changed.cut() {
-            return Ok(settle_links(&self.links, self.active().values(), cut));
+        if let Some(links) = changed.links() {
+            return Ok(settle_links(&self.links, self.active().values(), links));
         }
         let mut any = false;
         for node in changed.downs() {

@@ -316,7 +316,8 @@ async fn proxy(node: &Prepared, links: &Arc<Links>, roster: &Arc<Roster>) -> any
     Ok(proxy)
 }
 
-/// Makes these links what the active faults say. Whether that changed one: they may have been cut already.
+/// Makes these links what the active faults say. Whether that changed one: they may have been so already. Where several
+/// faults make one slow, it is as slow as the worst of them.
 fn settle_links<'f>(
     links: &Links,
     active: impl Iterator<Item = &'f Fault> + Clone,
@@ -329,13 +330,29 @@ fn settle_links<'f>(
             cut.contains(ends).then_some(connections)
         });
         let cuts: Vec<_> = cuts.collect();
+        let (delay, bytes_per_s) = slowest(active.clone(), ends);
         changed |= links.change(*ends, |link| {
             let refuses = cuts.contains(&Connections::Reset);
             link.losses += u64::from(refuses && !link.refuses);
             (link.cut, link.refuses) = (!cuts.is_empty(), refuses);
+            (link.delay, link.bytes_per_s) = (delay, bytes_per_s);
         });
     }
     changed
+}
+
+/// How slow the active faults make a link.
+fn slowest<'f>(active: impl Iterator<Item = &'f Fault>, ends: &Ends) -> (Duration, Option<u64>) {
+    let mut slowest = (Duration::ZERO, None);
+    for fault in active {
+        let Fault::Slow { delay_ms, bytes_per_s, links } = fault else { continue };
+        if links.contains(ends) {
+            let delay = Duration::from_millis((*delay_ms).into());
+            let rates = [slowest.1, *bytes_per_s].into_iter().flatten();
+            slowest = (slowest.0.max(delay), rates.min());
+        }
+    }
+    slowest
 }
 
 /// Tells from the handshake which node dials.
@@ -355,11 +372,27 @@ fn identify(roster: Arc<Roster>) -> Identify {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Ends, Links, settle_links};
     use crate::fault::{Connections, Fault, NodeNumber, Shape};
 
     fn partition(connections: Connections, cut: &[Ends]) -> Fault {
         Fault::Partition { shape: Shape::OneWay, connections, cut: cut.to_vec() }
+    }
+
+    #[test]
+    fn a_link_is_as_slow_as_the_worst_fault_makes_it() {
+        let links = Links::default();
+        let ends = (NodeNumber(0), NodeNumber(1));
+        let slow = |delay_ms, bytes_per_s| Fault::Slow { delay_ms, bytes_per_s, links: vec![ends] };
+        let mut active = vec![slow(5, None), slow(3, Some(70)), slow(1, Some(90))];
+        assert!(settle_links(&links, active.iter(), &[ends]));
+        let link = links.link(ends);
+        assert_eq!((link.delay, link.bytes_per_s), (Duration::from_millis(5), Some(70)));
+        active.clear();
+        assert!(settle_links(&links, active.iter(), &[ends]));
+        assert_eq!(links.link(ends), Default::default());
     }
 
     #[test]
