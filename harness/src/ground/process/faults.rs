@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use cartwheel_client::members::Wish;
 use cartwheel_client::service::Seat;
 
-use super::{Duty, Job, Origin, Place, Prepared, ProcessGround, Turns, proxy, settle_links};
+use super::{Duty, Job, Origin, Place, Prepared, ProcessGround, proxy, settle_links};
 use crate::fault::{Fault, NodeNumber, WayBack, ZoneNumber};
 use crate::schedule::FEWEST_MEMBERS;
 
@@ -74,10 +74,10 @@ impl ProcessGround {
                 }
                 Ok(true)
             }
-            Fault::RollingRestart { nodes } => Ok(self.begin_turns(id, Job::Restart, nodes)),
+            Fault::RollingRestart { nodes } => self.begin_turns(id, Job::Restart, nodes).await,
             Fault::Reap { nodes, older_than_s } => {
                 let older_than = Duration::from_secs((*older_than_s).into());
-                Ok(self.begin_turns(id, Job::Reap { older_than }, nodes))
+                self.begin_turns(id, Job::Reap { older_than }, nodes).await
             }
             Fault::DiskFull { node } => self.settle_disk(*node).await,
             Fault::Corrupt { node, damage } => {
@@ -85,11 +85,6 @@ impl ProcessGround {
                 self.damage(*node, damage).await
             }
         }
-    }
-
-    fn begin_turns(&self, id: usize, job: Job, nodes: &[NodeNumber]) -> bool {
-        self.turns().insert(id, Turns::new(job, nodes));
-        true
     }
 
     /// Ends a fault, if it was begun.

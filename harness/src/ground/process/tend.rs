@@ -9,7 +9,7 @@ use cartwheel_client::reaping::made_before;
 use futures::future::join_all;
 
 use super::changes::{Taker, Truth};
-use super::turns::{Job, Next};
+use super::turns::{Job, Next, Turns};
 use super::{Duty, Place, ProcessGround, STOP_WITHIN};
 use crate::fault::{Fault, NodeNumber};
 
@@ -20,37 +20,72 @@ const SAY_WITHIN: Duration = Duration::from_millis(500);
 /// How long a wish may take to be staged.
 const STAGE_WITHIN: Duration = Duration::from_secs(1);
 
+/// What became of a turn.
+enum Turn {
+    /// A node has begun.
+    Begun,
+    /// A node that cannot begin now was passed over.
+    Skipped,
+    /// The one that has begun is not done, or was not until now.
+    Waits,
+    /// None is left.
+    Over,
+}
+
 impl ProcessGround {
     /// Gives the next node of each rolling restart and of each run of reap rounds its turn, when the one before is done.
     pub(super) async fn tend_turns(&self) -> anyhow::Result<()> {
-        let now = Instant::now();
-        let next: Vec<_> = self
-            .turns()
-            .iter_mut()
-            .map(|(id, turns)| (*id, turns.job(), turns.next(now)))
-            .collect();
-        for (id, job, next) in next {
-            match next {
-                Next::Nothing => {}
-                Next::Ask(node) => {
-                    if self.is_done(node, job).await
-                        && let Some(turns) = self.turns().get_mut(&id)
-                    {
-                        turns.done(node);
-                    }
-                }
-                Next::Begin(node) => {
-                    let begun = match job {
-                        Job::Restart => self.restart(node).await?,
-                        Job::Reap { older_than } => self.reap(node, older_than).await,
-                    };
-                    if let Some(turns) = self.turns().get_mut(&id).filter(|_| begun) {
-                        turns.begun(node, Instant::now());
-                    }
-                }
-            }
+        let ids: Vec<usize> = self.turns().keys().copied().collect();
+        for id in ids {
+            self.tend_turn(id).await?;
         }
         Ok(())
+    }
+
+    /// Has the first of these nodes begin that can. Whether there is one.
+    pub(super) async fn begin_turns(
+        &self,
+        id: usize,
+        job: Job,
+        nodes: &[NodeNumber],
+    ) -> anyhow::Result<bool> {
+        self.turns().insert(id, Turns::new(job, nodes));
+        loop {
+            match self.tend_turn(id).await? {
+                Turn::Begun => return Ok(true),
+                Turn::Skipped => {}
+                Turn::Waits | Turn::Over => return Ok(false),
+            }
+        }
+    }
+
+    async fn tend_turn(&self, id: usize) -> anyhow::Result<Turn> {
+        let next = self.turns().get_mut(&id).map(|turns| (turns.job(), turns.next(Instant::now())));
+        let Some((job, next)) = next else { return Ok(Turn::Over) };
+        match next {
+            Next::Nothing => Ok(Turn::Over),
+            Next::Ask(node) => {
+                if self.is_done(node, job).await
+                    && let Some(turns) = self.turns().get_mut(&id)
+                {
+                    turns.done(node);
+                }
+                Ok(Turn::Waits)
+            }
+            Next::Begin(node) => {
+                let begun = match job {
+                    Job::Restart => self.restart(node).await?,
+                    Job::Reap { older_than } => self.reap(node, older_than).await,
+                };
+                if !begun {
+                    return Ok(Turn::Skipped);
+                }
+                if let Some(turns) = self.turns().get_mut(&id) {
+                    turns.begun(node, Instant::now());
+                }
+                Ok(Turn::Begun)
+            }
+        }
     }
 
     /// Whether a node whose turn it was is done with it.
