@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fmt::Debug,
     hash::{BuildHasherDefault, Hash, Hasher},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -74,8 +74,8 @@ pub struct Report<A = Action> {
     pub depth: usize,
     /// How long it took.
     pub elapsed: Duration,
-    /// How much the process grew, in bytes; `None` where that cannot be told, and for all but the first
-    /// exploration of a process: later ones get the memory that the earlier ones gave back, and grow it less.
+    /// How much the process grew, in bytes; `None` where that cannot be told: a later exploration of a process gets memory that
+    /// earlier ones gave back, and where that may be more than a tenth of what it takes, nothing is said.
     pub grown_bytes: Option<u64>,
     /// How often each witness was seen.
     pub witnesses: Vec<(Witness, u64)>,
@@ -277,19 +277,27 @@ impl Hasher for Identity {
     }
 }
 
-/// How large the process was before an exploration; `None` where its growth says nothing.
-struct Growth(Option<u64>);
+/// How large the process was before an exploration, and before the first one.
+#[derive(Clone, Copy)]
+struct Growth {
+    first: Option<u64>,
+    before: Option<u64>,
+}
 
 impl Growth {
-    /// To be asked for once by each exploration, before it takes memory.
+    /// To be asked for by each exploration, before it takes memory.
     fn measured() -> Self {
-        static EXPLORED: AtomicBool = AtomicBool::new(false);
-        let is_first = !EXPLORED.swap(true, Ordering::Relaxed);
-        Self(resident_bytes().filter(|_| is_first))
+        static FIRST: OnceLock<Option<u64>> = OnceLock::new();
+        let before = resident_bytes();
+        Self { first: *FIRST.get_or_init(|| before), before }
     }
 
-    fn up_to(&self, peak: Option<u64>) -> Option<u64> {
-        Some(peak?.saturating_sub(self.0?))
+    /// How much the process grew. What earlier explorations gave back it may take again without growing, by as much as it is
+    /// larger than before the first one: where that is more than a tenth, its growth says nothing.
+    fn up_to(self, peak: Option<u64>) -> Option<u64> {
+        let (before, grown) = (self.before?, peak?.saturating_sub(self.before?));
+        let left_over = before.saturating_sub(self.first?);
+        (left_over <= grown / 10).then_some(grown)
     }
 }
 
@@ -299,4 +307,19 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Growth;
+
+    #[test]
+    fn growth_is_told_only_where_little_of_it_may_hide_in_memory_given_back() {
+        let growth = |first, before| Growth { first: Some(first), before: Some(before) };
+        assert_eq!(growth(10, 10).up_to(Some(30)), Some(20));
+        assert_eq!(growth(10, 20).up_to(Some(120)), Some(100));
+        assert_eq!(growth(10, 21).up_to(Some(120)), None);
+        assert_eq!(growth(10, 30).up_to(Some(25)), None);
+        assert_eq!(growth(10, 10).up_to(None), None);
+    }
 }
