@@ -10,15 +10,18 @@ use std::{
 
 use cartwheel_protocol::{
     Config, Effect, Effects, Fact, Input, Message, Replica, Ticket, Timer,
-    bucket::{Bucket, BucketName},
-    id::{ClusterId, Incarnation, NodeId, PutId, Zone},
-    key::{Key, Partitions},
-    layout::{Command, Layout, Member},
+    bucket::BucketName,
+    id::{ClusterId, Incarnation, NodeId, PutId},
+    key::Key,
+    layout::Command,
     request::{Operation, Request},
     view::{Change, View},
 };
 
-use support::disk::Disk;
+use support::{
+    disk::Disk,
+    layouts::{layout, member},
+};
 
 /// Three nodes own everything, and a fourth joins.
 const JOINER: NodeId = NodeId(4);
@@ -61,18 +64,6 @@ struct Run {
     put: u128,
 }
 
-fn member(id: u64) -> Member {
-    let name = format!("n{id}");
-    let address = format!("n{id}:1").into();
-    Member { id: NodeId(id), name: name.into(), address, zone: Zone("z".into()), weight: 1 }
-}
-
-fn view() -> View {
-    let partitions = Partitions::new(PARTITIONS).expect("a power of two");
-    let layout = Layout::form((1..=3).map(member), partitions, Bucket::built_in());
-    View::new(Arc::new(layout.expect("a layout")))
-}
-
 impl Run {
     /// Three nodes that hold so many values of so many bytes.
     fn new(config: Config, keys: u32, bytes: usize) -> Self {
@@ -93,7 +84,7 @@ impl Run {
             caught_up_ms: None,
             put: 0,
         };
-        let view = Arc::new(view());
+        let view = Arc::new(View::new(Arc::new(layout(1..=3, PARTITIONS))));
         for id in 1..JOINER.0 {
             run.step(NodeId(id), Input::View(view.clone()));
         }
@@ -117,7 +108,7 @@ impl Run {
 
     /// The joiner joins; gives how many milliseconds it takes to catch up.
     fn join(&mut self) -> u64 {
-        let present = view();
+        let present = View::new(Arc::new(layout(1..=3, PARTITIONS)));
         let next = present.layout().step(&[Command::Join(member(JOINER.0))], false);
         let next = Arc::new(next.expect("it may join"));
         let joint = Arc::new(present.joint(1, next, Change::default(), present.reaped()));
@@ -241,7 +232,7 @@ fn sources_that_all_fell_silent_are_asked_again_and_believed_when_they_answer() 
     let mut run = Run::new(config(), 100, 10);
     run.dead = [NodeId(1), NodeId(2)].into();
     let back_ms = run.now_ms + 2_300;
-    let present = view();
+    let present = View::new(Arc::new(layout(1..=3, PARTITIONS)));
     let next = present.layout().step(&[Command::Join(member(JOINER.0))], false);
     let joint = Arc::new(present.joint(
         1,

@@ -2,36 +2,25 @@
 //! owe nobody; in a layout in which it owns no copy that must read as *all owners of the present view* (Hints 2),
 //! or every former owner deletes its copy and the key is gone.
 
+mod support;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use cartwheel_protocol::{
     Config, Effect, Input, Replica, Timer,
     bucket::Bucket,
-    id::{ClusterId, Incarnation, NodeId, Zone},
-    key::{Key, Partitions, RecordKey},
-    layout::{Layout, Member},
+    id::{ClusterId, Incarnation, NodeId},
+    key::{Key, RecordKey},
     record::{Record, Storage, Stored},
     request::{Operation, Request},
-    view::View,
 };
 
-fn view(nodes: &[u64]) -> Arc<View> {
-    let member = |id: &u64| Member {
-        id: NodeId(*id),
-        name: format!("n{id}").into(),
-        address: format!("n{id}:1").into(),
-        zone: Zone("z".into()),
-        weight: 1,
-    };
-    let partitions = Partitions::new(1).expect("a power of two");
-    let layout = Layout::form(nodes.iter().map(member), partitions, Bucket::built_in());
-    Arc::new(View::new(Arc::new(layout.expect("a layout"))))
-}
+use support::layouts::view;
 
 #[test]
 fn a_former_owner_hands_its_copy_to_all_owners_and_keeps_it_until_they_have_it() {
     let me = NodeId(1);
-    let (before, after) = (view(&[1]), view(&[2, 3, 4]));
+    let (before, after) = (view([1], 1), view([2, 3, 4], 1));
     let mut storage: BTreeMap<RecordKey, Record> = BTreeMap::new();
     let config = Config::new(ClusterId(7));
     let mut replica = Replica::new(me, Incarnation(1), config.clone());

@@ -2,41 +2,30 @@
 //! every key of; a pass whose last page ends just where nothing is left to skip to once began again from the front, and
 //! again, without an end: a hint was said to be held for ever, and a suspected owner was offered one hint alone.
 
+mod support;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use cartwheel_protocol::{
     Config, Effect, Effects, Input, Replica, Timer,
-    bucket::{Bucket, BucketName},
-    id::{ClusterId, Incarnation, NodeId, PutId, Zone},
-    key::{Key, Partitions, RecordKey},
-    layout::{Layout, Member},
+    bucket::BucketName,
+    id::{ClusterId, Incarnation, NodeId, PutId},
+    key::{Key, RecordKey},
     record::Record,
     request::{Operation, Request},
-    view::View,
 };
+
+use support::layouts::view;
 
 const ME: NodeId = NodeId(1);
 const KEYS: u64 = 40;
-
-fn view(nodes: u64) -> Arc<View> {
-    let member = |id: u64| Member {
-        id: NodeId(id),
-        name: format!("n{id}").into(),
-        address: format!("n{id}:1").into(),
-        zone: Zone("z".into()),
-        weight: 1,
-    };
-    let partitions = Partitions::new(16).expect("a power of two");
-    let layout = Layout::form((1..=nodes).map(member), partitions, Bucket::built_in());
-    Arc::new(View::new(Arc::new(layout.expect("a layout"))))
-}
 
 /// What the only node of a cluster holds after so many puts.
 fn stored_alone() -> BTreeMap<RecordKey, Record> {
     let mut storage = BTreeMap::new();
     let mut replica = Replica::new(ME, Incarnation(1), Config::new(ClusterId(7)));
     let mut effects = Effects::new();
-    replica.step(&mut storage, Input::View(view(1)), &mut effects);
+    replica.step(&mut storage, Input::View(view([1], 16)), &mut effects);
     for number in 0..KEYS {
         let name = BucketName::new("default").expect("a name");
         let value = Arc::from(*b"v");
@@ -73,7 +62,7 @@ fn pass(
 #[test]
 fn a_pass_ends_with_any_size_of_its_pages() {
     let held = stored_alone();
-    let view = view(4);
+    let view = view(1..=4, 16);
     let owned = |key: &RecordKey| view.owns(ME, key.partition, 3);
     let hints = held.keys().filter(|key| !owned(key)).count();
     assert!(hints > 0, "four nodes own three copies");

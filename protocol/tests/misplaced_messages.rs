@@ -8,11 +8,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use cartwheel_protocol::{
     Config, Effect, Input, Message, Replica,
-    bucket::{Bucket, BucketName},
+    bucket::BucketName,
     format::v1,
-    id::{ClusterId, Incarnation, NodeId, Zone},
-    key::{Key, Partitions, RecordKey},
-    layout::{Layout, Member},
+    id::{ClusterId, Incarnation, NodeId},
+    key::{Key, RecordKey},
     limits::MAX_KEY,
     record::Storage,
     request::{Operation, Request},
@@ -23,23 +22,10 @@ use support::{
     ask::simple_put,
     cluster::{Cluster, Setup},
     disk::Disk,
+    layouts::view,
 };
 
 const NODES: [u64; 3] = [1, 2, 3];
-
-/// Three nodes, all owners, in so many partitions.
-fn view(partitions: u32) -> Arc<View> {
-    let member = |id: u64| Member {
-        id: NodeId(id),
-        name: format!("n{id}").into(),
-        address: format!("n{id}:1").into(),
-        zone: Zone("z".into()),
-        weight: 1,
-    };
-    let partitions = Partitions::new(partitions).expect("a power of two");
-    let layout = Layout::form(NODES.map(member), partitions, Bucket::built_in());
-    Arc::new(View::new(Arc::new(layout.expect("a layout"))))
-}
 
 fn replica(id: u64, view: &Arc<View>, disk: &mut Disk) -> Replica {
     let mut replica = Replica::new(NodeId(id), Incarnation(id), Config::new(ClusterId(7)));
@@ -78,7 +64,7 @@ fn received(view: &Arc<View>, to: NodeId, message: Message) -> (Vec<Effect>, usi
 
 #[test]
 fn what_a_peer_says_of_a_key_in_another_partition_is_ignored() {
-    let (few, many) = (view(2), view(4));
+    let (few, many) = (view(NODES, 2), view(NODES, 4));
     let mut ignored = BTreeSet::new();
     for name in 0..64 {
         let key = key("default", format!("k{name}"));

@@ -1,13 +1,15 @@
 //! What is under way in the background when a view comes goes on after it.
 
+mod support;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use cartwheel_protocol::{
     Config, Effects, Input, Replica, Timer,
-    bucket::{Bucket, BucketName},
-    id::{ClusterId, Incarnation, NodeId, PutId, Zone},
-    key::{Key, Partitions, RecordKey},
-    layout::{Command, Layout, Member},
+    bucket::BucketName,
+    id::{ClusterId, Incarnation, NodeId, PutId},
+    key::{Key, RecordKey},
+    layout::Command,
     object::{Entry, Object, Value},
     record::Record,
     request::{Operation, Request},
@@ -15,28 +17,11 @@ use cartwheel_protocol::{
     view::View,
 };
 
+use support::layouts::{layout, member, view};
+
 const ME: NodeId = NodeId(1);
 
 type Disk = BTreeMap<RecordKey, Record>;
-
-fn member(id: u64) -> Member {
-    Member {
-        id: NodeId(id),
-        name: format!("n{id}").into(),
-        address: format!("n{id}:1").into(),
-        zone: Zone("z".into()),
-        weight: 1,
-    }
-}
-
-fn layout(partitions: u32) -> Layout {
-    let partitions = Partitions::new(partitions).expect("a power of two");
-    Layout::form((1..=3).map(member), partitions, Bucket::built_in()).expect("a layout")
-}
-
-fn view(layout: &Layout) -> Arc<View> {
-    Arc::new(View::new(Arc::new(layout.clone())))
-}
 
 fn key(number: u32) -> Key {
     Key::new(BucketName::new("default").expect("a name"), format!("k{number}").as_bytes())
@@ -62,7 +47,7 @@ fn step(replica: &mut Replica, disk: &mut Disk, input: Input) -> Effects {
 /// whole.
 #[test]
 fn a_scan_for_trees_goes_on_in_a_raised_view() {
-    let mut now = view(&layout(1));
+    let mut now = view(1..=3, 1);
     let config = Config { tree_page: 1, ..Config::new(ClusterId(7)) };
     let mut replica = Replica::new(ME, Incarnation(1), config);
     let record = || Record { object: object(), ..Record::default() };
@@ -81,12 +66,13 @@ fn a_scan_for_trees_goes_on_in_a_raised_view() {
 /// error until the next restart, and nothing said so.
 #[test]
 fn a_mark_is_found_again_by_a_node_that_owns_its_record_again() {
-    let first = layout(16);
+    let first = layout(1..=3, 16);
     let joins: Vec<Command> = (4..=6).map(|id| Command::Join(member(id))).collect();
     let leaves: Vec<Command> = (4..=6).map(|id| Command::Remove(NodeId(id))).collect();
     let second = first.step(&joins, false).expect("they join");
     let third = second.step(&leaves, true).expect("they go");
-    let [first, second, third] = [&first, &second, &third].map(view);
+    let [first, second, third] =
+        [first, second, third].map(|layout| Arc::new(View::new(Arc::new(layout))));
     let foreign = |number: &u32| !second.owns(ME, second.place(key(*number)).partition, 3);
     let number = (0..).find(foreign).expect("some partition goes to others");
     let place = first.place(key(number));

@@ -6,5 +6,6 @@ pub(crate) mod ask;
 pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod history;
+pub(crate) mod layouts;
 pub(crate) mod metadata;
 pub(crate) mod walk;
