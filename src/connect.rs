@@ -42,7 +42,7 @@ pub(crate) struct Quorum {
 }
 
 impl Target {
-    /// How long the whole command may take.
+    /// How long each question may take; `quiet` takes it for the whole wait.
     pub(crate) fn within(&self) -> Duration {
         Duration::from_millis(self.timeout)
     }

@@ -1,6 +1,7 @@
 //! The `cartwheel` command: one file a subcommand, no protocol logic.
 //!
-//! Exit codes are Jepsen's: 0 valid or done, 1 invalid or refused, 2 unknown, 254 bad arguments, 255 crashed.
+//! Exit codes are Jepsen's: 0 valid or done, 1 invalid or refused, 2 unknown, 254 bad arguments, 255 crashed. `serve` ends
+//! with 74 when its store fails.
 
 mod bench;
 mod campaign;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cartwheel_client::TARPC_LOG_FILTER;
 use cartwheel_node::config::{NodeConfig, member_line};
 use cartwheel_protocol::{id::Zone, layout::Member};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
@@ -42,7 +43,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("fallbacks", "Whether fallbacks stand in for owners, on or off; off is for campaigns"),
     (
         "clock_entries",
-        "Truncate version vectors as the paper does; what was replaced may come back",
+        "How many entries of a version vector are kept, as the paper truncates them; what was replaced may come back",
     ),
     ("max_timeout_ms", "The longest that any request may take"),
     ("gossip_every_ms", "How often the node gossips"),
@@ -195,7 +196,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         NodeConfig::from_layers(args.config.as_deref(), args.flags).map_err(Failure::arguments)?;
     config.check().map_err(Failure::arguments)?;
     let filter = EnvFilter::try_from_env("CARTWHEEL_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,tarpc=warn,sled=warn"));
+        .unwrap_or_else(|_| EnvFilter::new(format!("info,{TARPC_LOG_FILTER},sled=warn")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

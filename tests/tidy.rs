@@ -28,14 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Files that may be longer than [`LONGEST_FILE`], each with its reason.
-const LONG_FILES: &[(&str, &str)] = &[
-    ("node/tests/lossy_disk/disk.rs", "one FUSE file system: a trait of many long signatures"),
-    (
-        "client/src/server.rs",
-        "both services of one address and what bounds them, a third of it tests",
-    ),
-    ("node/src/config/mod.rs", "one table of options: flag, file and default stand together"),
-];
+const LONG_FILES: &[(&str, &str)] = &[];
 const LONGEST_FILE: usize = 500;
 const LONGEST_FUNCTION: usize = 70;
 

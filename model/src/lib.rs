@@ -9,8 +9,8 @@
 //!
 //! # What is left out, and why nothing is missed
 //!
-//! * A message is never dropped: one that is not delivered is lost as well, and properties about safety hold in
-//!   the worlds on the way.
+//! * A message is dropped only within the budget `drop` (`presets/lost.rs`, `--set drop=N`): for safety one that is not delivered
+//!   is lost as well, and properties about it hold in the worlds on the way; what must end at rest needs a real loss.
 //! * Two identical messages in flight are one.
 //! * Time does not pass: any timer that is set may fire next, within a budget.
 //! * Failure detection is an action: a node suspects another within a budget, rightly or not.

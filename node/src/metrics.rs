@@ -51,6 +51,10 @@ fn describe() {
     describe_histogram!("cartwheel_commit_seconds", "Time of one commit of the engine");
     describe_counter!("cartwheel_messages_sent_total", "Messages handed to the transport");
     describe_counter!("cartwheel_messages_received_total", "Messages of peers that shards took");
+    describe_counter!(
+        "cartwheel_gossip_sent_total",
+        "Messages of membership handed to the transport"
+    );
     describe_counter!("cartwheel_dropped_total", "What found a queue full, by queue");
     describe_counter!(
         "cartwheel_unconnected_total",
@@ -74,7 +78,7 @@ fn describe() {
     describe_gauge!("cartwheel_tree_partitions_left", "Partitions whose trees are being built");
     describe_gauge!(
         "cartwheel_most_clock_entries",
-        "The most entries of a version vector that was written since the start: 24 bytes each, which reap rounds prune"
+        "The most entries of a version vector that was written since the start: 24 bytes each in memory, which reap rounds prune"
     );
     describe_counter!("cartwheel_reap_rounds_total", "Reap rounds that this node carried through");
     describe_counter!("cartwheel_reap_given_up_total", "Pages of reap rounds that came to nothing");

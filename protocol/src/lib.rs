@@ -162,7 +162,8 @@
 //!
 //! # Caveats: where this departs from the paper
 //!
-//! * §4.4: clocks are truncated to ten entries there. Dropping an entry loses or resurrects data, so they are pruned in reap rounds only.
+//! * §4.4: clocks are truncated to ten entries there. Dropping an entry brings back what was
+//!   replaced, so they go in reap rounds only; [`Config::clock_entries`] truncates as the paper does.
 //! * §4.5: the coordinator is "typically the first among the top N nodes". Here any owner may coordinate.
 //! * §4.6: an acknowledged hint is deleted there. Here only if the acknowledgement is of exactly what is held.
 //! * §4.8.3: failure detection is local opinion, as there; here it never bears on safety, only on the choice of fallbacks.

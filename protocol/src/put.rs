@@ -150,8 +150,8 @@ impl Put {
 
     /// `holder` says that it holds the object durably in the slot of `owner`.
     pub(crate) fn hear(&mut self, holder: NodeId, owner: NodeId, view: ViewId, rules: Rules) {
-        let is_late = view < self.view && !rules.keeps(Mutant::StrictWriteCountsOlderView);
-        let fits = view == self.view || is_late || !rules.keeps(Mutant::NoViewMatch);
+        let counts_late = view < self.view && !rules.keeps(Mutant::StrictWriteCountsOlderView);
+        let fits = view == self.view || counts_late || !rules.keeps(Mutant::NoViewMatch);
         let in_view = !self.strict || fits;
         if !in_view {
             if !self.in_other_views.contains(&holder) {

@@ -150,7 +150,7 @@ pub enum Refusal {
     },
     /// The node has as many requests under way as it takes; nothing was started.
     Overloaded,
-    /// The node has no view yet; nothing was started.
+    /// The node has no view yet, is no member any more, may not coordinate this, or is going down; nothing was started.
     NotReady,
     /// This node's own copy is damaged; nothing was started.
     Damaged,

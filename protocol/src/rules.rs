@@ -55,7 +55,7 @@ mutants! {
     TreeMissesAnUpdate = "tree-misses-an-update" of "V5",
     /// Who compares trees waits for an answer for ever.
     ExchangeWaitsForEver = "exchange-waits-for-ever" of "V5",
-    /// Clock entries beyond a number are dropped, the oldest first, as in the paper.
+    /// Clock entries beyond a number are dropped, the first actors in their order, as the paper drops the oldest.
     TruncateOldest = "truncate-oldest" of "V6",
     /// An owner is fit for a round that prunes entries of a clock if its own clock has them too, whatever else it holds.
     PruneWhenCovered = "prune-when-covered" of "V6",

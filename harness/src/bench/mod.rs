@@ -214,7 +214,7 @@ fn measure(
     Ok(Report { rows, ..Report::new(args) })
 }
 
-/// Appends in a second to a raw log, by as many writers for as long.
+/// Appends in a second to a raw log, by as many writers, for `--time` or five seconds, whichever is less.
 fn raw_log(
     args: &BenchArgs,
     writers: u64,

@@ -46,8 +46,8 @@ impl Gate {
     }
 
     /// Opens it, after it was shut for so long.
-    pub(super) fn open(&self, after: Duration) {
-        self.stood_still.set(self.stood_still.get() + after);
+    pub(super) fn open(&self, shut_for: Duration) {
+        self.stood_still.set(self.stood_still.get() + shut_for);
         self.open.send_replace(true);
     }
 

@@ -16,7 +16,7 @@ fn plan(workload: Workload) -> Plan {
         nodes: 5,
         zones: 1,
         time_limit_ms: 700,
-        kinds: FaultKind::PASSING.to_vec(),
+        kinds: FaultKind::DEFAULT.to_vec(),
         fault_every_ms: 100,
         may_lose: 1,
     };

@@ -200,8 +200,8 @@ impl FaultKind {
         Self::Slow,
     ];
 
-    /// Those that leave everybody a member and every disk as it is, and need no zones.
-    pub const PASSING: [Self; 3] = [Self::Kill, Self::Pause, Self::Partition];
+    /// The kinds that `--nemesis` has by default.
+    pub const DEFAULT: [Self; 3] = [Self::Kill, Self::Pause, Self::Partition];
 
     /// The name in flags, schedules and results.
     pub fn name(self) -> &'static str {

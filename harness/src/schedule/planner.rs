@@ -95,8 +95,8 @@ impl<'a> Planner<'a> {
             for _ in 0..self.pace.kinds.len() {
                 let kind = self.next_kind();
                 let planned = self.maybe_plan(kind, at_ms);
-                // Where a kind that passes finds no room, another would not either.
-                let is_over = planned.is_some() || FaultKind::PASSING.contains(&kind);
+                // A slot of one of these is not given to another kind: where one finds no room, mostly none does.
+                let is_over = planned.is_some() || FaultKind::DEFAULT.contains(&kind);
                 self.faults.extend(planned);
                 if is_over {
                     break;

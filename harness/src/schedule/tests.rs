@@ -8,14 +8,14 @@ use super::{FEWEST_MEMBERS, Pace, Planned, Schedule, ScheduleError, most_disturb
 use crate::fault::{Fault, FaultKind, NodeNumber, WayBack, ZoneNumber};
 
 fn default_pace() -> Pace {
-    let kinds = FaultKind::PASSING.to_vec();
+    let kinds = FaultKind::DEFAULT.to_vec();
     Pace { nodes: 5, zones: 1, time_limit_ms: 60_000, kinds, fault_every_ms: 3_000, may_lose: 1 }
 }
 
 /// What changes the members for two minutes.
 fn lasting_pace(nodes: usize) -> Pace {
     let kinds = [FaultKind::Membership, FaultKind::Wipe];
-    let kinds = FaultKind::PASSING.into_iter().chain(kinds).collect();
+    let kinds = FaultKind::DEFAULT.into_iter().chain(kinds).collect();
     Pace { nodes, kinds, time_limit_ms: 120_000, ..default_pace() }
 }
 

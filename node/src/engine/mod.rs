@@ -2,7 +2,7 @@
 //!
 //! An engine knows nothing of records, shards or steps. Above it stand the [`Overlay`] (what a shard
 //! wrote and the disk does not hold yet), the committer (which merges the steps of all shards into one
-//! batch) and the typed records. A second engine has to implement these six methods and nothing else.
+//! batch) and the typed records. A second engine has to implement these five methods and nothing else.
 //!
 //! **Invariant:** no engine is asked to detect a damaged value by itself: what is stored is
 //! [sealed](checksum::seal) above the engine, so that a damaged value reads as damaged in every engine.

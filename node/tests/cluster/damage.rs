@@ -5,7 +5,7 @@ use cartwheel_node::EngineKind;
 use cartwheel_node::engine::{Batch, Engine, SledEngine};
 use cartwheel_protocol::request::{Refusal, Request, Response};
 
-use crate::cluster::{Cluster, accept_loss, get, get_local, put};
+use crate::cluster::{Cluster, PATIENCE, accept_loss, get, get_local, put};
 
 const KEYS: usize = 100;
 
@@ -57,9 +57,11 @@ async fn a_node_all_of_whose_records_are_damaged_is_mended_by_the_others() {
     let is_whole = |counts: &[(String, u64)]| {
         counts.iter().all(|(name, count)| name != "unmended" || *count == 0)
     };
+    let began = std::time::Instant::now();
     for number in 0..KEYS {
         let name = format!("k{number}");
         while damaged.answer(&get_local(&name)).await == Response::Refused(Refusal::Damaged) {
+            assert!(began.elapsed() < PATIENCE, "{name} is not mended within {PATIENCE:?}");
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         assert_eq!(damaged.values(&get_local(&name)).await, [value(number)], "{name}");
