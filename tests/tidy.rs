@@ -16,7 +16,7 @@ struct Source {
 /// What is wrong, where, and what to do instead.
 type Complaint = String;
 
-/// Who may depend on whom (the arrows of the design): `model → protocol ← client ← node`,
+/// Who may depend on whom (ARCHITECTURE.md): `model → protocol ← client ← node`,
 /// `harness → checker, model, client`, the command → all. The checker depends on none of ours.
 const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),

@@ -11,7 +11,7 @@ use crate::{
     mutants::Caught,
 };
 
-/// A rule of the design.
+/// A rule of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// Its number, such as `V1`.
@@ -22,7 +22,7 @@ pub struct Rule {
     pub unbroken: Option<&'static str>,
 }
 
-/// Every rule, in the order of the design.
+/// Every rule, in the order of `docs/rules.md`.
 pub const RULES: &[Rule] = &[
     rule("V1", "a dot is never reused"),
     rule("V2", "a version vector has no gaps"),

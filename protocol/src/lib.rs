@@ -2,7 +2,7 @@
 //!
 //! This is the essay to read before the code. It explains Dynamo (DeCandia et al., *Dynamo: Amazon's Highly
 //! Available Key-value Store*, SOSP 2007) as it is built here, and says where it departs from the paper and why.
-//! Rule names such as V1 or H3 are those of the design; the code names them where it keeps them.
+//! Rule names such as V1 or H3 are those of `docs/rules.md`, which says what each asks; the code names them where it keeps them.
 //!
 //! # The promise
 //!

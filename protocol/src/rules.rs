@@ -24,7 +24,7 @@ macro_rules! mutants {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// The rule that it breaks, as the design numbers them.
+            /// The rule that it breaks, by its name in `docs/rules.md`.
             pub const fn rule(self) -> &'static str {
                 match self { $(Self::$variant => $rule,)+ }
             }
