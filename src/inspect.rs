@@ -135,10 +135,7 @@ fn cluster(members: &Members) {
 }
 
 fn describe(members: &Members, status: &Status) {
-    let name = |node: &u64| {
-        let row = members.rows.iter().find(|row| row.node == *node);
-        row.map_or_else(|| NodeId(*node).to_string(), |row| row.name.clone())
-    };
+    let name = |node: &u64| members.name_of(*node);
     let names = |nodes: &[u64]| nodes.iter().map(name).collect::<Vec<_>>().join(" ");
     output::line(format!("{} {}", status.name, NodeId(status.node)));
     output::line(format!("  version    {}", status.version));

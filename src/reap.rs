@@ -62,7 +62,7 @@ pub(crate) fn run(args: &ReapArgs) -> Result<Exit, Failure> {
         let members = client.members(args.target.within()).await.map_err(failure)?;
         let rows = rows(&members, &args.at)?;
         let reaper = Reaper { client, members: &members, args };
-        let before = reaper.look(members.rows.iter().filter(|row| row.zone.is_some())).await;
+        let before = reaper.look(members.rows.iter().filter(|row| row.is_member())).await;
         if args.show {
             return reaper.show(&before);
         }
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &ReapArgs) -> Result<Exit, Failure> {
 /// The members that are to reap.
 fn rows<'a>(members: &'a Members, at: &[String]) -> Result<Vec<&'a RowSeen>, Failure> {
     if at.is_empty() {
-        return Ok(members.rows.iter().filter(|row| row.zone.is_some()).collect());
+        return Ok(members.rows.iter().filter(|row| row.is_member()).collect());
     }
     at.iter().map(|node| find(members, node)).collect()
 }

@@ -98,7 +98,7 @@ impl Client {
         let deadline = Instant::now() + within;
         let members = self.members(within).await?;
         let draining = members.view.map(|view| view.draining).unwrap_or_default();
-        let is_listed = |row: &RowSeen| row.zone.is_some() || draining.contains(&row.node);
+        let is_listed = |row: &RowSeen| row.is_member() || draining.contains(&row.node);
         let rows: Vec<RowSeen> = members.rows.into_iter().filter(is_listed).collect();
         let asking = rows.into_iter().map(|row| async {
             let says = self.members_at(&row.address, left(deadline)).await;
@@ -189,11 +189,16 @@ impl Client {
 }
 
 impl Members {
+    /// A node's name, or its id where nobody knows of it.
+    pub fn name_of(&self, node: u64) -> String {
+        let row = self.rows.iter().find(|row| row.node == node);
+        row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
+    }
+
     /// The node of that name or id: among the members first.
     pub fn node(&self, text: &str) -> Option<&RowSeen> {
         let named = |row: &&RowSeen| row.name == text && row.status != "removed";
-        let is_listed = |row: &&RowSeen| row.zone.is_some();
-        let by_name = self.rows.iter().filter(named).find(is_listed);
+        let by_name = self.rows.iter().filter(named).find(|row| row.is_member());
         by_name.or_else(|| self.rows.iter().find(named)).or_else(|| {
             let id = crate::values::parse_node_id(text)?;
             self.rows.iter().find(|row| row.node == id.0)
@@ -234,7 +239,7 @@ fn waits_for(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<St
             waits.push(format!("change to layout {next}: {has} of {must} nodes have caught up"));
         }
         for node in &view.draining {
-            waits.push(format!("{} drains", name_of(members, *node)));
+            waits.push(format!("{} drains", members.name_of(*node)));
         }
         for wish in members.staged.iter().filter(|wish| wish.fate != Fate::Done) {
             waits.push(format!("staged: {} ({})", wish.text, wish.why));
@@ -319,11 +324,6 @@ fn hints(looks: &[Look], passes: &mut BTreeMap<(u64, usize), u64>) -> Vec<String
         }
     }
     waits
-}
-
-fn name_of(members: &Members, node: u64) -> String {
-    let row = members.rows.iter().find(|row| row.node == node);
-    row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
 }
 
 #[cfg(test)]

@@ -92,6 +92,13 @@ pub enum StageError {
     Busy,
 }
 
+impl RowSeen {
+    /// Whether a layout lists it.
+    pub fn is_member(&self) -> bool {
+        self.zone.is_some()
+    }
+}
+
 impl StageError {
     /// Whether another node may well take what this one did not.
     pub fn is_of_node(&self) -> bool {

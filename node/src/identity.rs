@@ -9,7 +9,9 @@ use cartwheel_protocol::layout::LayoutHash;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{EngineKind, parse_node_id};
+use cartwheel_client::parse_node_id;
+
+use crate::config::EngineKind;
 use crate::durable;
 use crate::store::{Served, StoreError, StoreId};
 

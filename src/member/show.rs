@@ -13,12 +13,6 @@ use crate::{exit::Failure, output};
 /// So many ranges of partitions are listed in a line; `--json` has all.
 const RANGES: usize = 8;
 
-/// The name of a node, or its id if it is not known.
-pub(super) fn name(members: &Members, node: u64) -> String {
-    let row = members.rows.iter().find(|row| row.node == node);
-    row.map_or_else(|| NodeId(node).to_string(), |row| row.name.clone())
-}
-
 /// Prints what a change would move. `stores` are the sizes of the stores of nodes that answered, by id, in bytes.
 pub(super) fn show_plan(
     members: &Members,
@@ -43,7 +37,7 @@ pub(super) fn show_plan(
         let (n, moves, bytes) = (size.n, size.moves, bytes.unwrap_or_default());
         output::line(format!("n={n}: {moves} of {total} copies of partitions move{bytes}"));
         for load in &size.loads {
-            let (node, before, after) = (name(members, load.node), load.before, load.after);
+            let (node, before, after) = (members.name_of(load.node), load.before, load.after);
             let (gets, which) = (load.gets.len(), ranges(&load.gets));
             output::line(format!(
                 "  {node:<10} {before:>5} to {after:>5}, {gets:>5} copied to it{which}"
@@ -92,7 +86,7 @@ fn moved_bytes(size: &SizeChange, stores: &BTreeMap<u64, u64>) -> Option<u64> {
 fn plan_json(members: &Members, outlook: &Outlook, stores: &BTreeMap<u64, u64>) -> Value {
     let sizes = outlook.sizes.iter().map(|size| {
         let loads = size.loads.iter().map(|load| {
-            json!({ "node": NodeId(load.node).to_string(), "name": name(members, load.node),
+            json!({ "node": NodeId(load.node).to_string(), "name": members.name_of(load.node),
                 "before": load.before, "after": load.after, "gets": load.gets })
         });
         let short = size.zones_short.iter();

@@ -30,7 +30,7 @@ impl Messages {
     pub(super) async fn of(connection: &Connection) -> Option<Self> {
         let members = connection.client().await.ok()?.members(ANSWER_WITHIN).await.ok()?;
         let mut nodes = Vec::new();
-        for row in members.rows.iter().filter(|row| row.zone.is_some()) {
+        for row in members.rows.iter().filter(|row| row.is_member()) {
             nodes.push(NodeConnection::open(&row.address, &Connecting::default()).await.ok()?);
         }
         Some(Self { nodes })

@@ -22,6 +22,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use cartwheel_client::parse_node_id;
 use cartwheel_protocol::bucket::{Bucket, BucketName, Conflict, Kind, Spread};
 use cartwheel_protocol::id::{ClusterId, NodeId, Zone};
 use cartwheel_protocol::key::Partitions;
@@ -146,13 +147,6 @@ pub fn member_line(member: &Member) -> String {
     format!(
         "{{ id = \"{id}\", name = {name}, address = {address}, zone = {zone}, weight = {weight} }}"
     )
-}
-
-/// A node's id as it is printed: `n` and 1 to 16 hexadecimal digits.
-#[must_use]
-pub fn parse_node_id(text: &str) -> Option<NodeId> {
-    let digits = text.strip_prefix('n')?;
-    u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+')).map(NodeId)
 }
 
 fn bucket_lines(bucket: &Bucket) -> String {
@@ -368,16 +362,6 @@ mod tests {
         for (change, expected) in cases {
             let said = refused(change);
             assert!(said.contains(expected), "{change:?} gave: {said}");
-        }
-    }
-
-    #[test]
-    fn node_ids_are_read_as_they_are_printed() {
-        for id in [NodeId(0), NodeId(0x3fa), NodeId(u64::MAX)] {
-            assert_eq!(parse_node_id(&id.to_string()), Some(id));
-        }
-        for bad in ["", "n", "3fa", "n+3", "n10000000000000000", "nxyz"] {
-            assert_eq!(parse_node_id(bad), None, "{bad}");
         }
     }
 }

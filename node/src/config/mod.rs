@@ -17,7 +17,7 @@ use cartwheel_protocol::rules::{Mutant, NoMutants, Rules};
 use cartwheel_protocol::{Config as CoreConfig, id::ClusterId};
 use serde::{Deserialize, Serialize};
 
-pub use self::cluster_file::{ClusterFile, member_line, parse_node_id};
+pub use self::cluster_file::{ClusterFile, member_line};
 use crate::control::Schedule;
 use crate::pace::Limits;
 

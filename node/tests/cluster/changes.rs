@@ -110,7 +110,7 @@ async fn is_member(client: &Client, node: u64) {
         let members = client.members(PATIENCE).await.ok()?;
         let view = members.view.filter(|view| view.next.is_none())?;
         let row = members.rows.into_iter().find(|row| row.node == node)?;
-        (row.zone.is_some() && row.view == Some(view.id)).then_some(())
+        (row.is_member() && row.view == Some(view.id)).then_some(())
     })
     .await;
 }
