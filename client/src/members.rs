@@ -466,7 +466,7 @@ impl StagedWish {
         let fate = match fate {
             membership::Fate::Next => Fate::Next,
             membership::Fate::Later => Fate::Later,
-            membership::Fate::Blocked(_) => Fate::Blocked,
+            membership::Fate::Blocked(_) | membership::Fate::Lives(_) => Fate::Blocked,
             membership::Fate::Refused(_) => Fate::Refused,
             membership::Fate::Done => Fate::Done,
         };

@@ -81,6 +81,12 @@ pub(crate) fn keys<S: Storage>(env: &Env<'_, S>) -> Vec<RecordKey> {
     keys.into_iter().cloned().collect()
 }
 
+/// The own copy is damaged once more: what others had told before does not count, they may hold since what is lost now.
+pub(crate) fn damaged_again<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
+    let of_key = env.mending.accepting.values_mut().filter(|known| known.is_of(key));
+    of_key.for_each(|known| known.lost.clear());
+}
+
 /// An owner has told that its copy is damaged too.
 pub(crate) fn lost<S: Storage>(env: &mut Env<'_, S>, from: NodeId, key: &RecordKey) {
     let era = env.view.id().era();

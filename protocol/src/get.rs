@@ -29,6 +29,8 @@ pub(crate) struct Get {
     /// Of the newer layout, for a strict read in a joint view.
     next: Vec<NodeId>,
     fallbacks: Vec<NodeId>,
+    /// Who answered in another view than this read counts in: not silent, and asked again.
+    in_other_views: Vec<NodeId>,
     /// In the order of the nodes, each at most once.
     answers: Vec<(NodeId, Answer)>,
 }
@@ -53,6 +55,7 @@ impl Get {
             owners: Vec::new(),
             next: Vec::new(),
             fallbacks: Vec::new(),
+            in_other_views: Vec::new(),
             answers: Vec::new(),
         };
         get.count_anew(view, n, rules);
@@ -114,12 +117,27 @@ impl Get {
         let other = view > self.view || (self.again && view < self.view);
         let misfit = self.strict && other && rules.keeps(Mutant::NoViewMatch);
         let asked = self.is_owner(from) || self.fallbacks.contains(&from);
+        if misfit && asked {
+            self.hear_of_other_view(from);
+        }
         if misfit || !asked {
             return;
         }
         if let Err(at) = self.answers.binary_search_by_key(&from, |(node, _)| *node) {
             self.answers.insert(at, (from, answer));
         }
+    }
+
+    /// A node has answered in another view.
+    pub(crate) fn hear_of_other_view(&mut self, node: NodeId) {
+        if !self.in_other_views.contains(&node) {
+            self.in_other_views.push(node);
+        }
+    }
+
+    /// Whether a node has answered, though it may count in another view only.
+    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
+        self.in_other_views.contains(&node)
     }
 
     /// Whether the answers that count are enough.
@@ -142,7 +160,13 @@ impl Get {
     /// What the client is told: the merge of all answers if they are enough.
     pub(crate) fn response(&self, binding: Binding, merging: Merging) -> Response {
         if !self.enough() {
-            let (have, need) = (self.counted() as u8, self.need);
+            let mut have = self.counted();
+            if self.strict {
+                let of_next = || self.counted_of(&self.next);
+                have = have.min(self.counted_of(&self.owners));
+                have = if self.next.is_empty() { have } else { have.min(of_next()) };
+            }
+            let (have, need) = (have as u8, self.need);
             return Response::Refused(Refusal::Unavailable { have, need });
         }
         let object = self.merged(merging);

@@ -192,17 +192,19 @@ impl Handoff {
     /// Hands over one page, and arms the timer for the next: soon within a pass, later after it.
     pub(crate) fn page<S: Storage>(&mut self, env: &mut Env<'_, S>) {
         let mut from = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
-        let mut bytes = 0;
+        let (mut bytes, mut looked_at) = (0, 0);
         for _ in 0..env.config.handoff_page {
             let next = from.take().and_then(|from| env.storage.scan(&from, 1).pop());
             let Some((key, stored)) = next else { break };
             from = if owns_all(env, key.partition) {
                 next_foreign(env, Partition(key.partition.0 + 1))
             } else {
+                // What is not sent was read all the same.
+                looked_at += paging::size_of(&stored);
                 bytes += self.hand_over(env, &key, stored);
                 Some(after(key))
             };
-            if bytes >= PAGE_BYTES {
+            if bytes.max(looked_at) >= PAGE_BYTES {
                 break;
             }
         }

@@ -38,6 +38,7 @@ use crate::{
     requests,
     rules::Mutant,
     step::{Effect, Fact, Timer},
+    trees::Trees,
     view::ViewId,
 };
 
@@ -118,7 +119,12 @@ pub(crate) fn judge<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey, stored: S
     let found = env.view.id();
     let record = Record { damaged: Some(found), ..Record::default() };
     env.write(key, &Object::new(), Some(record.clone()));
+    // What was merged into it, if it was marked before, is lost with it.
+    env.mending.forget(key);
+    accepting::damaged_again(env, key);
     env.mending.remember(key);
+    // Its leaf had what is lost, and will have it again when that is mended.
+    Trees::rebuild(env, key.partition);
     want_view(env, found);
     wait(env, env.config.mend_retry_ms);
     Stored::Found(record)

@@ -81,11 +81,11 @@ fn gather<S: Storage>(
                 Look::Beyond => return Page { records, last: None },
                 Look::PassOver => {
                     last = Some(place);
-                    bytes += size(&stored);
+                    bytes += size_of(&stored);
                 }
                 Look::Keep => {
                     last = Some(place.clone());
-                    bytes += size(&stored);
+                    bytes += size_of(&stored);
                     records.push((place, stored));
                 }
             }
@@ -101,7 +101,7 @@ fn gather<S: Storage>(
 }
 
 /// About how many bytes of an object are stored.
-fn size(stored: &Stored) -> usize {
+pub(crate) fn size_of(stored: &Stored) -> usize {
     match stored {
         Stored::Found(record) => record.object.size_hint(),
         Stored::Absent | Stored::Damaged => 0,

@@ -209,11 +209,14 @@ impl Put {
     pub(crate) fn response(&self, me: NodeId, view: &View, rules: Rules) -> Response {
         let have = self.filled.len() as u8;
         if !self.enough(view, rules) {
-            let counted = if self.strict && !self.next.is_empty() {
-                have.min(self.next_held.len() as u8)
-            } else {
-                have
-            };
+            let mut counted = have;
+            if self.by_zone {
+                let zones = view.zones(self.filled.iter().map(|filled| filled.holder));
+                counted = counted.min(zones as u8);
+            }
+            if self.strict && !self.next.is_empty() {
+                counted = counted.min(self.next_held.len() as u8);
+            }
             return Response::Refused(Refusal::Unavailable { have: counted, need: self.need });
         }
         let mut nodes: Vec<NodeId> = self.filled.iter().map(|filled| filled.holder).collect();

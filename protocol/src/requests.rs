@@ -288,13 +288,15 @@ impl Requests {
         } else if let Some((_, get)) = self.gets.get_mut(&id) {
             let Some(bucket) = env.bucket(&get.key) else { return };
             for owner in get.silent_owners().collect::<Vec<_>>() {
-                env.silent(owner);
+                if !get.is_heard(owner) {
+                    env.silent(owner);
+                }
                 // Who has its answer needs no more fallbacks: messages stay constant in the number of nodes.
                 again |= !get.replied && ask_fallback_to_read(env, get, id, bucket, false);
             }
-            if get.is_strict() && !get.replied {
-                ask_silent_owners(env, id, get);
-                again = true;
+            if !get.replied {
+                // An answer may have come in a view in which it does not count (L2), or may not be taken in (T1).
+                again |= !ask_silent_owners(env, id, get).is_empty();
             }
         }
         if again {
@@ -302,6 +304,13 @@ impl Requests {
         }
         self.after_put_answer(env, id);
         self.after_get_answer(env, id);
+    }
+
+    /// A node's answer to a read was refused, because a reap round has begun since: it is not silent, and will be asked again.
+    pub(crate) fn refused_answer(&mut self, id: RequestId, from: NodeId) {
+        if let Some((_, get)) = self.gets.get_mut(&id) {
+            get.hear_of_other_view(from);
+        }
     }
 
     /// The client waits no longer: it is told what is known, and stale owners are repaired with what came.

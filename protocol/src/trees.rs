@@ -233,9 +233,10 @@ impl Trees {
         }
     }
 
-    /// Has the trees of a partition built again.
+    /// Has the trees of a partition built again, where there are trees.
     pub(crate) fn rebuild<S: Storage>(env: &mut Env<'_, S>, partition: Partition) {
-        if env.trees.waiting.insert(partition) {
+        let has_trees = env.config.anti_entropy_every_ms > 0;
+        if has_trees && env.trees.waiting.insert(partition) {
             env.set_timer(Timer::Trees, 0);
         }
     }

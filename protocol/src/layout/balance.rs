@@ -27,6 +27,7 @@ impl Seats {
             self.fill(level);
             self.take_all(level, Self::joins);
         }
+        self.fill_rest();
         if !newcomers.is_empty() {
             self.limit_changes(newcomers);
         }
@@ -87,6 +88,34 @@ impl Seats {
                     self.transfer(partition, rank, node);
                 }
             }
+        }
+    }
+
+    /// Fills what is vacant still. Where there are more zones than before a higher level did not span them yet when a lower one was
+    /// filled, and may have let nobody in: now it does. Whatever is vacant then goes to whoever has no seat in that
+    /// partition, of whom there is one, since there are no more seats than nodes; that zones are lost by it is for
+    /// the step to refuse.
+    fn fill_rest(&mut self) {
+        for level in 0..self.levels.len() {
+            self.fill(level);
+        }
+        for partition in self.partitions() {
+            for rank in 0..self.width() {
+                if self.row(partition)[rank] != VACANT {
+                    continue;
+                }
+                let level = self.levels.len() - 1;
+                let is_free = |&node: &u16| self.rank_of(partition, node).is_none();
+                let free = (0..self.node_count() as u16).filter(is_free);
+                let node =
+                    free.min_by_key(|&node| (self.want(level, node), self.tie(partition, node)));
+                if let Some(node) = node {
+                    self.transfer(partition, rank, node);
+                }
+            }
+        }
+        for level in 0..self.levels.len() {
+            self.spread(level);
         }
     }
 

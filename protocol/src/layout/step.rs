@@ -215,8 +215,12 @@ impl Draft {
         let is_new = |(_, member): &(usize, &Member)| !self.heirs.contains_key(&member.id);
         let newcomers = members.iter().enumerate().filter(is_new).map(|(at, _)| at as u16);
         let grows = self.grows && !before.members.is_empty();
-        seats.balance(&newcomers.filter(|_| grows).collect::<Vec<_>>());
-        seats.settle_order();
+        let newcomers: Vec<u16> = newcomers.filter(|_| grows).collect();
+        // A step that asks for nothing that bears on seats moves nothing: an abort is the layout before (L3).
+        if !grows || !newcomers.is_empty() {
+            seats.balance(&newcomers);
+            seats.settle_order();
+        }
         let width = seats.width() as u8;
         let (number, partitions) = (before.number + 1, before.partitions);
         let owners = seats.into_rows();

@@ -1,12 +1,10 @@
 //! The part of membership that goes from view to view, and hears from the shards how far they are.
 
-use alloc::{string::ToString, sync::Arc, vec::Vec};
-
-use xxhash_rust::xxh3::xxh3_128;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     Acceptor, Evidence, MemberEffect, MemberEffects, MemberMessage, MemberTicket, Membership, Row,
-    Saved, Staged, Status, Wish, change,
+    Saved, Staged, Status, Wish, change, wishes,
 };
 use crate::{
     id::NodeId,
@@ -144,7 +142,7 @@ impl Membership {
     /// Stages a wish of this node's own. Always under the same id: what a decree settled, or an operator took back, is
     /// not wished for again.
     fn stage_own(&mut self, command: Command, view: &View) {
-        let id = xxh3_128(command.to_string().as_bytes());
+        let id = wishes::own_id(&command);
         let wish = Wish::Change { command, accept_loss: false };
         self.stage(Staged { id, base: view.layout().number(), wish });
     }

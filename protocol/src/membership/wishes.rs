@@ -6,8 +6,10 @@
 //! is none of these: it stays, is shown with the reason, and is tried again in every layout until somebody
 //! takes it back.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::ToString, sync::Arc, vec::Vec};
 use core::fmt;
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Membership,
@@ -33,6 +35,8 @@ pub enum Fate {
     /// So many partitions, for each of these `n`, have too few living owners to change (L3): it waits for them, or for
     /// an operator who accepts the loss.
     Blocked(Vec<(u8, usize)>),
+    /// A node wishes by itself for the place of this one, which is not suspected any more: that evicts nobody.
+    Lives(NodeId),
     /// The layout refuses it for now.
     Refused(LayoutError),
     /// It is settled, moot or taken back.
@@ -134,7 +138,7 @@ fn select(view: &View, layout: &Layout, staged: &[Staged], suspected: &[NodeId])
         let fate = if amends && !selection.withdrawn.contains(&staged.id) {
             Fate::Next
         } else {
-            selection.take(view, layout, &staged, &thin)
+            selection.take(view, layout, &staged, (&thin, suspected))
         };
         selection.fates.push((staged, fate));
     }
@@ -142,10 +146,20 @@ fn select(view: &View, layout: &Layout, staged: &[Staged], suspected: &[NodeId])
 }
 
 impl Selection {
-    fn take(&mut self, view: &View, on: &Layout, staged: &Staged, thin: &[(u8, usize)]) -> Fate {
+    fn take(
+        &mut self,
+        view: &View,
+        on: &Layout,
+        staged: &Staged,
+        (thin, suspected): (&[(u8, usize)], &[NodeId]),
+    ) -> Fate {
         let Wish::Change { command, accept_loss } = &staged.wish else { return Fate::Done };
         if is_settled(view, staged) || is_moot(on, command) || self.withdrawn.contains(&staged.id) {
             return Fate::Done;
+        }
+        let evicts = own_replacement(staged).filter(|old| !suspected.contains(old));
+        if let Some(old) = evicts {
+            return Fate::Lives(old);
         }
         if !accept_loss && !thin.is_empty() && taken_out(command).is_some() {
             return Fate::Blocked(thin.to_vec());
@@ -224,6 +238,18 @@ fn push_if_it_applies(layout: &Layout, commands: &mut Vec<Staged>, staged: &Stag
     if next_layout(layout, commands).is_err() {
         commands.pop();
     }
+}
+
+/// The id of a wish of a node's own: always the same for the same command.
+pub(crate) fn own_id(command: &Command) -> u128 {
+    xxh3_128(command.to_string().as_bytes())
+}
+
+/// Whom a node wishes to replace by itself: it found that one suspected when it wished so.
+fn own_replacement(staged: &Staged) -> Option<NodeId> {
+    let Wish::Change { command, .. } = &staged.wish else { return None };
+    let Command::Replace { old, .. } = command else { return None };
+    (own_id(command) == staged.id).then_some(*old)
 }
 
 /// The nodes that a wish is about.
@@ -308,6 +334,7 @@ impl fmt::Display for Fate {
                 }
                 Ok(())
             }
+            Self::Lives(old) => write!(f, "waits: {old} is not suspected any more"),
             Self::Refused(why) => write!(f, "refused: {why}"),
             Self::Done => f.write_str("done"),
         }

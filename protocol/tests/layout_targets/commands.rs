@@ -51,6 +51,63 @@ fn a_step_counts_on_and_without_commands_moves_nothing() {
     assert_ne!(first.hash(), second.hash());
 }
 
+/// Several commands at once, with more zones than before: what a lower level of seats may take then depends on what higher ones
+/// span, and no seat may be left over.
+#[test]
+fn a_step_of_several_commands_fills_every_seat() {
+    let sizes: [&[u8]; 5] = [&[2, 3], &[2, 5], &[3, 5], &[1, 3], &[1, 2, 3, 5]];
+    let mut steps = 0;
+    for (sizes, nodes, zones) in sizes
+        .iter()
+        .flat_map(|sizes| (3..9).map(move |nodes| (sizes, nodes)))
+        .flat_map(|(sizes, nodes)| (1..4).map(move |zones| (sizes, nodes, zones)))
+    {
+        let before = form((0..nodes).map(|n| member(n, n % zones, 1 + (n % 2) as u32)), 64, sizes);
+        let ids: Vec<NodeId> = before.members().iter().map(|member| member.id).collect();
+        let elsewhere = member(nodes + 1, zones, 1);
+        let moved = |at: usize| Command::Zone(ids[at], elsewhere.zone.clone());
+        let join = || Command::Join(elsewhere.clone());
+        for commands in [
+            vec![join(), Command::Leave(ids[1])],
+            vec![join(), Command::Remove(ids[0]), Command::Weight(ids[1], 3)],
+            vec![moved(0), Command::Leave(ids[1])],
+            vec![moved(1), join(), Command::Remove(ids[2])],
+            vec![join(), Command::Join(member(nodes + 2, zones + 1, 2)), Command::Leave(ids[2])],
+        ] {
+            let Ok(after) = before.step(&commands, true) else { continue };
+            steps += 1;
+            for partition in after.partitions().iter() {
+                let mut owners: Vec<NodeId> = after.owners(partition).collect();
+                owners.sort_unstable();
+                owners.dedup();
+                let most = usize::from(*sizes.last().expect("a size")).min(after.members().len());
+                assert_eq!(owners.len(), most, "{sizes:?}, {nodes} nodes: {commands:?}");
+            }
+        }
+    }
+    assert!(steps > 300, "{steps} steps were made");
+}
+
+/// What a join leaves uneven on purpose, to move little, is not evened out by a step that asks for nothing: an abort would
+/// move data, and so would a new address.
+#[test]
+fn a_step_that_changes_no_shares_moves_nothing() {
+    for seed in 0..30 {
+        let zones = 1 + seed % 3;
+        let mut layout =
+            form((0..4 + seed % 5).map(|n| member(n, n % zones, 1 + (n % 4) as u32)), 64, &[3, 5]);
+        for n in 20..24 {
+            let join = Command::Join(member(n, n % zones, 1 + ((n + seed) % 4) as u32));
+            layout = layout.step(&[join], true).expect("it joins");
+            let first = layout.members()[0].id;
+            for commands in [vec![], vec![Command::Address(first, "elsewhere:1".into())]] {
+                let same = layout.step(&commands, true).expect("a layout");
+                assert_eq!(moves(&layout, &same), [0, 0], "seed {seed}, after n{n}: {commands:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn owners_are_distinct_members_and_lists_name_everybody_once() {
     let layout = form((0..20).map(|n| member(n, n % 4, 1)), 64, &[2, 5]);

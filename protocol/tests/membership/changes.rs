@@ -144,6 +144,30 @@ fn a_namesake_whose_heart_beats_is_not_evicted_by_a_node_that_cannot_reach_it() 
     });
 }
 
+/// A joiner that was cut off for a while found everybody dead, its namesake too, and wished for that one's place: when it is heard
+/// again the wish waits, however long it stays.
+#[test]
+fn a_namesake_that_only_a_cut_off_joiner_found_dead_is_not_evicted() {
+    with_seeds(0..10, |seed, rules| {
+        let mut cluster = with_namesake_of_the_second(seed, rules);
+        cluster.wait(LONG, "n22 has a view", |c| c.view(22).is_some())?;
+        cluster.cut(&[22]);
+        let wishes = |c: &Cluster, node: u64| {
+            let is_replacement = |staged: &&Staged| {
+                matches!(&staged.wish, Wish::Change { command: Command::Replace { .. }, .. })
+            };
+            c.membership(node).staged().any(|staged| is_replacement(&staged))
+        };
+        cluster.wait(LONG, "n22 wishes for the place of n2", |c| wishes(c, 22))?;
+        cluster.heal();
+        cluster.wait(LONG, "n1 knows of the wish", |c| wishes(c, 1))?;
+        cluster.run(30_000)?;
+        assert_eq!(cluster.members(1), set([1, 2, 3]));
+        cluster.crash(2);
+        cluster.wait(LONG, "n22 has the place of n2, which is dead", |c| c.is_member(22))
+    });
+}
+
 /// With Ws = 1 every owner may hold the only strict copy: one dead owner blocks.
 #[test]
 fn a_dead_owner_blocks_its_removal_until_the_loss_is_accepted() {
