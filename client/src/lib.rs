@@ -52,8 +52,8 @@ pub use progress::Progress;
 pub use resolver::{Resolved, Resolver};
 pub use server::{Counter, NodeService, Overloaded, Server, ServerCounts};
 pub use values::{
-    Ask, Context, Found, Held, Options, Written, add_id_text, new_add_id, new_put_id, parse_add_id,
-    parse_node_id,
+    Ask, Context, Found, Held, Options, Written, add_id_text, new_add_id, new_put_id, new_wish_id,
+    parse_add_id, parse_node_id,
 };
 
 /// What to add to a log filter, so that tarpc's spans are not made.

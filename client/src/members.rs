@@ -12,7 +12,10 @@ use cartwheel_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::service::{BucketEntry, Seat};
+use crate::{
+    service::{BucketEntry, Seat},
+    values::new_wish_id,
+};
 
 /// A change that an operator wishes for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -327,7 +330,7 @@ pub struct ShardSeen {
 impl NewWish {
     /// A wish under a new id.
     pub fn new(wish: Wish, accept_loss: bool) -> Self {
-        Self { id: rand::random(), wish, accept_loss }
+        Self { id: new_wish_id(), wish, accept_loss }
     }
 }
 

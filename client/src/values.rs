@@ -164,6 +164,11 @@ pub fn new_add_id() -> AddId {
     AddId(Uuid::now_v7().as_u128())
 }
 
+/// A new id for a wish. Such ids are ordered by time: of two wishes of one layout the older is carried out first.
+pub fn new_wish_id() -> u128 {
+    Uuid::now_v7().as_u128()
+}
+
 /// A new id for a put.
 pub fn new_put_id() -> PutId {
     PutId(Uuid::now_v7().as_u128())

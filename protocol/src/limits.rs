@@ -30,8 +30,8 @@ pub(crate) fn check(request: &Request, bucket: &Bucket, config: &Config) -> Resu
         _ => {}
     }
     check_operation(&request.operation, bucket)?;
-    let binding = Binding::new(config.cluster, &request.key);
-    if request.operation.context().is_some_and(|context| !context.is_bound_to(binding))
+    let binding = || Binding::new(config.cluster, &request.key);
+    if request.operation.context().is_some_and(|context| !context.is_bound_to(binding()))
         && config.rules.keeps(Mutant::AcceptForeignContext)
     {
         return Err(Refusal::ForeignContext);

@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cartwheel_client::members::{NewWish, Outlook, StageError, Standing};
+use cartwheel_client::new_wish_id;
 use cartwheel_client::reaping::ReapError;
 use cartwheel_protocol::id::{AddId, NodeId};
 use cartwheel_protocol::layout::{Command, LayoutError};
@@ -113,7 +114,7 @@ impl Control {
         if member.address == self.address || membership.staged().any(|staged| staged.wish == wish) {
             return None;
         }
-        let (id, base) = (rand::random(), view.layout().number());
+        let (id, base) = (new_wish_id(), view.layout().number());
         Some(MemberInput::Stage(Staged { id, base, wish }))
     }
 

@@ -13,8 +13,6 @@
 
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
-
 pub mod v1;
 
 /// The oldest format that this build reads and writes.
@@ -24,7 +22,7 @@ pub const OLDEST: u8 = 1;
 pub const NEWEST: u8 = 1;
 
 /// A range of formats, both ends included.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Formats {
     /// The lowest number.
     pub oldest: u8,
@@ -33,7 +31,7 @@ pub struct Formats {
 }
 
 /// Two sides know no common format.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct DisjointFormats {
     /// What this side speaks.
     pub ours: Formats,

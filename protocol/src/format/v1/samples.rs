@@ -144,6 +144,8 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         RequestId { coordinator: Incarnation(0x11), caller: Incarnation(0x22), number: 300 };
     let key = key("carts", "alice");
     let (slot, object, digest) = (NodeId(0x0303), cart(), Digest(u128::MAX / 3));
+    let (after, next) = (Some(key.clone()), self::key("carts", "bob"));
+    let copies: Arc<[(Key, Object)]> = [(next.clone(), cart())].into();
     let asked = requests()[2].1.clone();
     let response = responses()[0].1.clone();
     let bodies = [
@@ -158,6 +160,10 @@ pub(super) fn messages() -> Vec<(&'static str, Message)> {
         ("handoff ok", Body::HandoffOk { key: key.clone(), digest, owner: true }),
         ("mend", Body::Mend { key: key.clone() }),
         ("mend ok", Body::MendOk { key, answer: Answer::Found(cart()) }),
+        ("sync", Body::Sync { n: 3, after: None }),
+        ("sync on", Body::Sync { n: 5, after: Some(next.clone()) }),
+        ("sync page", Body::SyncPage { n: 3, after, objects: copies, next: Some(next) }),
+        ("sync page last", Body::SyncPage { n: 5, after: None, objects: [].into(), next: None }),
         ("forward", Body::Forward { request, asked }),
         ("forward ok", Body::ForwardOk { request, response }),
     ];
