@@ -29,8 +29,6 @@ pub(crate) struct Get {
     /// Of the newer layout, for a strict read in a joint view.
     next: Vec<NodeId>,
     fallbacks: Vec<NodeId>,
-    /// Who answered in another view than this read counts in: not silent, and asked again.
-    in_other_views: Vec<NodeId>,
     /// In the order of the nodes, each at most once.
     answers: Vec<(NodeId, Answer)>,
 }
@@ -55,7 +53,6 @@ impl Get {
             owners: Vec::new(),
             next: Vec::new(),
             fallbacks: Vec::new(),
-            in_other_views: Vec::new(),
             answers: Vec::new(),
         };
         get.count_anew(view, n, rules);
@@ -117,9 +114,6 @@ impl Get {
         let other = view > self.view || (self.again && view < self.view);
         let misfit = self.strict && other && rules.keeps(Mutant::NoViewMatch);
         let asked = self.is_owner(from) || self.fallbacks.contains(&from);
-        if misfit && asked {
-            self.hear_of_other_view(from);
-        }
         if misfit || !asked {
             return;
         }
@@ -128,16 +122,10 @@ impl Get {
         }
     }
 
-    /// A node has answered in another view.
-    pub(crate) fn hear_of_other_view(&mut self, node: NodeId) {
-        if !self.in_other_views.contains(&node) {
-            self.in_other_views.push(node);
-        }
-    }
-
-    /// Whether a node has answered, though it may count in another view only.
-    pub(crate) fn is_heard(&self, node: NodeId) -> bool {
-        self.in_other_views.contains(&node)
+    /// Whether who has given no answer that counts may have answered all the same: in another view, or in one that a reap
+    /// round has made too old.
+    pub(crate) fn may_be_heard(&self, present: ViewId) -> bool {
+        self.again || self.view != present
     }
 
     /// Whether the answers that count are enough.

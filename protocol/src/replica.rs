@@ -423,9 +423,6 @@ impl Parts<'_> {
     fn message<S: Storage>(&mut self, env: &mut Env<'_, S>, from: NodeId, message: Message) {
         let Message { view, partition, body } = message;
         if !admitting::admits(env, (from, view), partition, &body) {
-            if let Body::GetOk { request, .. } = body {
-                self.requests.refused_answer(request, from);
-            }
             return;
         }
         let placed = |key| RecordKey { partition, key };

@@ -288,7 +288,7 @@ impl Requests {
         } else if let Some((_, get)) = self.gets.get_mut(&id) {
             let Some(bucket) = env.bucket(&get.key) else { return };
             for owner in get.silent_owners().collect::<Vec<_>>() {
-                if !get.is_heard(owner) {
+                if !get.may_be_heard(env.view.id()) {
                     env.silent(owner);
                 }
                 // Who has its answer needs no more fallbacks: messages stay constant in the number of nodes.
@@ -304,13 +304,6 @@ impl Requests {
         }
         self.after_put_answer(env, id);
         self.after_get_answer(env, id);
-    }
-
-    /// A node's answer to a read was refused, because a reap round has begun since: it is not silent, and will be asked again.
-    pub(crate) fn refused_answer(&mut self, id: RequestId, from: NodeId) {
-        if let Some((_, get)) = self.gets.get_mut(&id) {
-            get.hear_of_other_view(from);
-        }
     }
 
     /// The client waits no longer: it is told what is known, and stale owners are repaired with what came.
