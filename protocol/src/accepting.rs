@@ -90,7 +90,7 @@ pub(crate) fn damaged_again<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
 /// An owner has told that its copy is damaged too.
 pub(crate) fn lost<S: Storage>(env: &mut Env<'_, S>, from: NodeId, key: &RecordKey) {
     let era = env.view.id().era();
-    for acceptance in env.mending.accepting.values_mut().filter(|known| known.key == *key) {
+    for acceptance in env.mending.accepting.values_mut().filter(|known| known.is_of(key)) {
         if acceptance.era != era {
             (acceptance.era, acceptance.lost) = (era, Vec::new());
         }
@@ -105,7 +105,7 @@ pub(crate) fn lost<S: Storage>(env: &mut Env<'_, S>, from: NodeId, key: &RecordK
 /// asked for the same is told that there is no loss to accept any more.
 pub(crate) fn settle<S: Storage>(env: &mut Env<'_, S>, key: &RecordKey) {
     let waiting = env.mending.accepting.iter();
-    let waiting = waiting.filter(|(_, known)| known.key == *key && !known.is_written);
+    let waiting = waiting.filter(|(_, known)| known.is_of(key) && !known.is_written);
     let waiting: Vec<RequestId> = waiting.map(|(id, _)| *id).collect();
     for id in waiting {
         let Some(marked) = mending::marked(env, key) else {

@@ -92,13 +92,9 @@ impl Seats {
     }
 
     /// Fills what is vacant still. Where there are more zones than before a higher level did not span them yet when a lower one was
-    /// filled, and may have let nobody in: now it does. Whatever is vacant then goes to whoever has no seat in that
-    /// partition, of whom there is one, since there are no more seats than nodes; that zones are lost by it is for
-    /// the step to refuse.
+    /// filled, and may have let nobody in. Such a seat goes to whoever has none in that partition, of whom there is one,
+    /// since there are no more seats than nodes; then zones are spanned, and loads evened out, as after any other move.
     fn fill_rest(&mut self) {
-        for level in 0..self.levels.len() {
-            self.fill(level);
-        }
         for partition in self.partitions() {
             for rank in 0..self.width() {
                 if self.row(partition)[rank] != VACANT {

@@ -82,6 +82,15 @@ fn a_step_of_several_commands_fills_every_seat() {
                 owners.dedup();
                 let most = usize::from(*sizes.last().expect("a size")).min(after.members().len());
                 assert_eq!(owners.len(), most, "{sizes:?}, {nodes} nodes: {commands:?}");
+                for n in after.sizes() {
+                    let first = after.owners(partition).take(usize::from(n));
+                    let mut zones: Vec<&Zone> =
+                        first.map(|id| &after.member(id).expect("a member").zone).collect();
+                    zones.sort_unstable();
+                    zones.dedup();
+                    let spans = usize::from(n).min(after.zones().len()).min(after.members().len());
+                    assert_eq!(zones.len(), spans, "{sizes:?}, {nodes} nodes: {commands:?}");
+                }
             }
         }
     }

@@ -92,7 +92,7 @@ fn golden_bytes_are_written_and_read_the_same() {
 #[test]
 fn each_kind_has_its_golden_bytes() {
     for kind in
-        ["record", "put", "handoff", "sync", "sync page", "forward ok", "request", "response"]
+        ["record", "put", "handoff", "sync on", "sync page", "forward ok", "request", "response"]
     {
         let named = all().iter().filter(|sample| sample.name.starts_with(kind)).count();
         assert!(named > 0, "no sample of {kind}");
