@@ -1,22 +1,19 @@
 //! Free space (H2): below a reserve the shards are told to refuse clients' writes, long before a commit fails.
 //!
 //! The reserve is kept for what must not be refused: copies, hints and hand-off that peers send, views, and what the
-//! engine writes again by itself. Space is measured once a second, and by the committer before a round once
-//! [`LOOK_AFTER`] bytes were committed since: no load that the disk can take uses up the reserve between two looks.
-//! It is a measurement and no promise: where peers go on writing, a disk that stays short ends in a failed commit,
-//! which stops the process.
+//! engine writes again by itself. Space is measured once a second, and by the committer before each round: an engine
+//! may write several times what is committed, so that committed bytes do not tell when to look again, and to ask is
+//! nothing beside a sync. It is a measurement and no promise: where peers go on writing, a disk that stays short ends
+//! in a failed commit, which stops the process.
 
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::engine::{Batch, DiskSpace, Engine, EngineError, Layer};
 
-/// How often it is looked at all the same.
+/// How often it is looked when nothing is committed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After so many committed bytes it is looked again.
-const LOOK_AFTER: u64 = 4 << 20;
 /// The reserve of a node that is told none, in bytes, unless [`SHARE`] of its disk is less. It is many times what can
 /// be under way at one moment in values of some KiB, and nothing that anybody misses on a disk for data.
 const DEFAULT_RESERVE: u64 = 256 << 20;
@@ -33,8 +30,6 @@ pub(crate) struct Space {
     /// Tells the shards whether the disk is short.
     tell: Box<dyn Fn(bool) + Send + Sync>,
     state: Mutex<State>,
-    /// Bytes committed since the committer last looked.
-    committed: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,8 +62,7 @@ impl Space {
         let DiskSpace { free_bytes, total_bytes } = engine.space()?;
         let reserve_bytes = reserve_bytes.unwrap_or(DEFAULT_RESERVE.min(total_bytes / SHARE));
         let state = Mutex::new(State { short: false, free_bytes, failed: false });
-        let space =
-            Self { engine, reserve_bytes, tell: Box::new(tell), state, committed: 0.into() };
+        let space = Self { engine, reserve_bytes, tell: Box::new(tell), state };
         space.look(0);
         Ok(space)
     }
@@ -87,15 +81,6 @@ impl Space {
     pub(crate) fn measured(&self) -> Measured {
         let State { short, free_bytes, .. } = *self.lock();
         Measured { free_bytes, reserve_bytes: self.reserve_bytes, short }
-    }
-
-    /// A commit of so many bytes is next.
-    fn before_commit(&self, bytes: u64) {
-        let committed = self.committed.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if committed >= LOOK_AFTER {
-            self.committed.store(0, Ordering::Relaxed);
-            self.look(bytes);
-        }
     }
 
     /// Measures, when so many bytes are about to be written, and tells the shards what has changed.
@@ -152,7 +137,7 @@ impl Layer for Watched {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-        self.space.before_commit(batch.bytes() as u64);
+        self.space.look(batch.bytes() as u64);
         self.engine.commit(batch)
     }
 }
@@ -171,6 +156,9 @@ mod tests {
         total_bytes: u64,
     }
 
+    /// What is written to it for each byte that is committed.
+    const AMPLIFIED: u64 = 4;
+
     impl Disk {
         fn new(total_bytes: u64, free_bytes: u64) -> Arc<Self> {
             let free_bytes = Mutex::new(Some(free_bytes));
@@ -185,6 +173,12 @@ mod tests {
     impl Layer for Disk {
         fn below(&self) -> &dyn Engine {
             &self.records
+        }
+
+        fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+            let mut free = self.free_bytes.lock().expect("nobody panicked");
+            *free = free.map(|free| free.saturating_sub(AMPLIFIED * batch.bytes() as u64));
+            self.records.commit(batch)
         }
 
         fn space(&self) -> Result<DiskSpace, EngineError> {
@@ -256,32 +250,27 @@ mod tests {
         assert_eq!([64 << 20, 2 << 30, 100 << 30].map(reserve), [8, 256, 256]);
     }
 
+    fn commit(watched: &Watched, bytes: u64) {
+        let mut batch = Batch::new();
+        let value = Bytes::from(vec![0; bytes as usize - 1]);
+        batch.write(Bytes::from_static(b"k"), Some(value));
+        Engine::commit(watched, batch).expect("it fits");
+    }
+
     #[test]
-    fn before_much_is_written_it_is_measured_again() {
-        let (disk, watched, heard) = watched(LOOK_AFTER * 4, Some(LOOK_AFTER));
-        let commit = |bytes: u64| {
-            let mut batch = Batch::new();
-            let value = Bytes::from(vec![0; bytes as usize - 1]);
-            batch.write(Bytes::from_static(b"k"), Some(value));
-            Engine::commit(&watched, batch).expect("it fits");
-        };
-        disk.set(Some(LOOK_AFTER - 1));
-        commit(LOOK_AFTER / 2);
-        assert_eq!(told(&heard), [], "too little to look");
-        commit(LOOK_AFTER / 2);
-        assert_eq!(told(&heard), [true]);
-        disk.set(Some(LOOK_AFTER * 3));
-        commit(LOOK_AFTER);
-        assert_eq!(told(&heard), [true, false], "there is enough, this one deducted");
+    fn an_engine_that_writes_more_than_is_committed_does_not_use_up_the_reserve() {
+        let (disk, watched, heard) = watched(40 << 20, Some(16 << 20));
+        while told(&heard).is_empty() {
+            commit(&watched, 64 << 10);
+        }
+        let left = Layer::space(&*disk).expect("it says").free_bytes;
+        assert!(left > 15 << 20, "{left} bytes are left when the first write is refused");
     }
 
     #[test]
     fn what_is_about_to_be_written_is_counted_as_gone() {
-        let (_, watched, heard) = watched(LOOK_AFTER * 2 - 1, Some(LOOK_AFTER));
-        let mut batch = Batch::new();
-        let value = Bytes::from(vec![0; LOOK_AFTER as usize - 1]);
-        batch.write(Bytes::from_static(b"k"), Some(value));
-        Engine::commit(&watched, batch).expect("it fits");
+        let (_, watched, heard) = watched(3_999, Some(2_000));
+        commit(&watched, 2_000);
         assert_eq!(told(&heard), [true]);
     }
 }

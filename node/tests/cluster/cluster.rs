@@ -1,5 +1,6 @@
 //! Nodes in this process, on ports that the system chooses, and a client without cleverness.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -59,7 +60,7 @@ impl Cluster {
         ClusterFile::new(ClusterId(0xc1), members).write(&cluster).expect("a cluster file");
         let mut this = Self { folder, configs, nodes: Vec::new() };
         for (config, listener) in this.configs.iter().zip(listeners) {
-            let options = Options { listener: Some(listener), ..Options::default() };
+            let options = loudly(Options { listener: Some(listener), ..Options::default() });
             let node = Node::start(config.clone(), options).await.expect("the node starts");
             this.nodes.push(Some(node));
         }
@@ -80,7 +81,7 @@ impl Cluster {
         let mut config = config(data, PathBuf::new(), listen, self.configs[0].engine);
         config.seed = seeds.iter().map(|seed| self.configs[*seed].listen.to_string()).collect();
         config.join = true;
-        let options = Options { listener: Some(listener), ..Options::default() };
+        let options = loudly(Options { listener: Some(listener), ..Options::default() });
         let node = Node::start(config.clone(), options).await.expect("the node starts");
         self.configs.push(config);
         self.nodes.push(Some(node));
@@ -98,7 +99,7 @@ impl Cluster {
         number: usize,
         options: Options,
     ) -> Result<(), NodeError> {
-        let node = Node::start(self.configs[number].clone(), options).await?;
+        let node = Node::start(self.configs[number].clone(), loudly(options)).await?;
         assert!(self.nodes[number].replace(node).is_none(), "it ran already");
         Ok(())
     }
@@ -130,6 +131,19 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+}
+
+/// A node that fails ends this process, as it would end its own, after saying why past libtest, which shows nothing of
+/// a process that ends so.
+fn loudly(mut options: Options) -> Options {
+    options.on_failure.get_or_insert_with(|| {
+        Box::new(|reason| {
+            // Nothing can be done where even this fails.
+            drop(writeln!(std::io::stderr(), "a node of this test failed: {reason}"));
+            std::process::exit(cartwheel_node::EXIT_FAIL_STOP)
+        })
+    });
+    options
 }
 
 fn member(store: &cartwheel_node::StoreId, listen: SocketAddr) -> Member {
