@@ -52,6 +52,8 @@ pub enum Action {
         /// How many of its unsynced batches survive, the oldest first.
         keep: u8,
     },
+    /// What a dead process has sent and what has not arrived is lost with it.
+    Hush(u8),
     /// A process starts again.
     Restart(u8),
     /// A disk is lost, and with it the node.
@@ -99,6 +101,7 @@ impl World {
             Action::Suspect { node: at, other } => format!("{} suspects {}", node(at), node(other)),
             Action::Trust { node: at, other } => format!("{} trusts {}", node(at), node(other)),
             Action::Crash { node: at, keep } => format!("crash {} keep {keep}", node(at)),
+            Action::Hush(at) => format!("lose what {} sent", node(at)),
             Action::Restart(at) => format!("restart {}", node(at)),
             Action::Wipe(at) => format!("wipe {}", node(at)),
             Action::Decree(view) => {

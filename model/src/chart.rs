@@ -51,6 +51,7 @@ pub(crate) fn draw(start: &World, actions: &[Action]) -> String {
             | Action::Suspect { node: at, .. }
             | Action::Trust { node: at, .. }
             | Action::Crash { node: at, .. }
+            | Action::Hush(at)
             | Action::Restart(at)
             | Action::Wipe(at)
             | Action::Adopt { node: at, .. }

@@ -2,7 +2,7 @@
 
 use cartwheel_protocol::{
     Ticket,
-    key::RecordKey,
+    key::{Partition, RecordKey},
     object::Object,
     record::{Record, Storage, Stored},
 };
@@ -222,12 +222,18 @@ impl Storage for Disk {
         }
     }
 
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
+    fn scan(
+        &self,
+        from: &RecordKey,
+        until: Option<Partition>,
+        limit: usize,
+    ) -> Vec<(RecordKey, Stored)> {
         let durable = self.durable.iter().map(|(key, _)| key);
         let unsynced = self.tail.iter().flat_map(|batch| batch.writes.iter()).map(|(key, _)| key);
         let open = self.open.iter().map(|(key, _)| key);
-        let mut keys: Vec<&RecordKey> =
-            durable.chain(unsynced).chain(open).filter(|key| *key >= from).collect();
+        let among =
+            |key: &&RecordKey| *key >= from && until.is_none_or(|until| key.partition < until);
+        let mut keys: Vec<&RecordKey> = durable.chain(unsynced).chain(open).filter(among).collect();
         keys.sort_unstable();
         keys.dedup();
         let found =
@@ -238,12 +244,7 @@ impl Storage for Disk {
 
 #[cfg(test)]
 mod tests {
-    use cartwheel_protocol::{
-        id::AddId,
-        key::{Key, Partition},
-        object::Object,
-        version::VersionVector,
-    };
+    use cartwheel_protocol::{id::AddId, key::Key, object::Object, version::VersionVector};
 
     use super::*;
 
@@ -272,7 +273,7 @@ mod tests {
         let disk = disk_with_three_batches();
         assert_eq!(disk.read(&key("a")), Stored::Absent);
         assert_eq!(disk.read(&key("b")), Stored::Found(record(2)));
-        assert_eq!(disk.scan(&key(""), 9), [(key("b"), Stored::Found(record(2)))]);
+        assert_eq!(disk.scan(&key(""), None, 9), [(key("b"), Stored::Found(record(2)))]);
     }
 
     #[test]
@@ -293,6 +294,6 @@ mod tests {
         disk.crash(2);
         disk.damage(&key("a"));
         assert_eq!(disk.read(&key("a")), Stored::Damaged);
-        assert_eq!(disk.scan(&key(""), 1), [(key("a"), Stored::Damaged)]);
+        assert_eq!(disk.scan(&key(""), None, 1), [(key("a"), Stored::Damaged)]);
     }
 }

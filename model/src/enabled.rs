@@ -109,6 +109,10 @@ impl World {
                     .map(|(keep, _)| Action::Crash { node, keep: keep as u8 + 1 }),
             );
         }
+        // Of its messages those that arrive may do so before: to lose the rest at once is to lose any of them.
+        if !host.is_up() && self.network.packets().iter().any(|p| p.from == self.node(node)) {
+            actions.push(Action::Hush(node));
+        }
         let comes_back = !host.out || !self.setup.config.rules.wiped_disk_is_new();
         if !host.is_up() && comes_back {
             actions.push(Action::Restart(node));

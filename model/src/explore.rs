@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fmt::Debug,
     hash::{BuildHasherDefault, Hash, Hasher},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -12,8 +11,15 @@ use cartwheel_protocol::rules::Rules;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{
-    action::Action, hashed::Folding, model::WorldModel, property::Property, setup::Plan,
-    tally::Tally, trace::Trace, witness::Witness,
+    action::Action,
+    hashed::Folding,
+    memory::{Growth, resident_bytes},
+    model::WorldModel,
+    property::Property,
+    setup::Plan,
+    tally::Tally,
+    trace::Trace,
+    witness::Witness,
 };
 
 /// Where an exploration gives up.
@@ -74,8 +80,8 @@ pub struct Report<A = Action> {
     pub depth: usize,
     /// How long it took.
     pub elapsed: Duration,
-    /// How much the process grew, in bytes; `None` where that cannot be told: a later exploration of a process gets memory that
-    /// earlier ones gave back, and where that may be more than a tenth of what it takes, nothing is said.
+    /// How much more of the heap was in use at the most, in bytes, looked at now and then and at the end; `None` where the
+    /// allocator does not tell: only glibc's does.
     pub grown_bytes: Option<u64>,
     /// How often each witness was seen.
     pub witnesses: Vec<(Witness, u64)>,
@@ -110,19 +116,17 @@ pub fn exhaust_model<M: Explored>(
     limits: Limits,
     progress: &mut dyn FnMut(u64, Duration),
 ) -> Report<M::Action> {
-    let growth = Growth::measured();
+    let mut growth = Growth::begun();
     let begun = Instant::now();
     let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     let mut checker = checker.spawn_dfs();
     let handles = checker.handles();
     let mut met = None;
-    let mut peak = None;
     while !handles.iter().all(|handle| handle.is_finished()) {
         std::thread::park_timeout(PULSE);
         let (states, elapsed) = (checker.model().tally().judged(), begun.elapsed());
-        let resident = resident_bytes();
-        peak = peak.max(resident);
-        met = met.or_else(|| limits.met(states, elapsed, resident));
+        growth.look();
+        met = met.or_else(|| limits.met(states, elapsed, resident_bytes()));
         if met.is_some() {
             checker.model().tally().stop();
         }
@@ -154,7 +158,7 @@ pub fn exhaust_model<M: Explored>(
         generated: checker.state_count() as u64,
         depth: checker.max_depth(),
         elapsed,
-        grown_bytes: growth.up_to(peak),
+        grown_bytes: growth.up_to_now(),
         witnesses: tally.seen(),
     }
 }
@@ -184,7 +188,7 @@ pub fn shortest(plan: &Plan, rules: Rules, limits: Limits) -> Report {
 /// Looks breadth-first for the nearest world in which something is wrong: its trace is as short as any.
 pub fn shortest_in<M: Explored>(model: &M, limits: Limits) -> Report<M::Action> {
     let begun = Instant::now();
-    let growth = Growth::measured();
+    let mut growth = Growth::begun();
     let mut seen: HashMap<u64, (), BuildHasherDefault<Identity>> = HashMap::default();
     let mut origins: Vec<Origin> = vec![(0, 0)];
     let mut layer: Vec<(u32, M::State)> = vec![(0, model.start().clone())];
@@ -213,6 +217,7 @@ pub fn shortest_in<M: Explored>(model: &M, limits: Limits) -> Report<M::Action> 
                 next.push((reached, after));
             }
         }
+        growth.look();
         let states = origins.len() as u64;
         if let Some(limit) = limits.met(states, begun.elapsed(), resident_bytes()) {
             verdict = Some(Verdict::Incomplete(limit));
@@ -226,7 +231,7 @@ pub fn shortest_in<M: Explored>(model: &M, limits: Limits) -> Report<M::Action> 
         generated,
         depth,
         elapsed: begun.elapsed(),
-        grown_bytes: growth.up_to(resident_bytes()),
+        grown_bytes: growth.up_to_now(),
         witnesses: model.tally().seen(),
     }
 }
@@ -274,52 +279,5 @@ impl Hasher for Identity {
 
     fn finish(&self) -> u64 {
         self.0
-    }
-}
-
-/// How large the process was before an exploration, and before the first one.
-#[derive(Clone, Copy)]
-struct Growth {
-    first: Option<u64>,
-    before: Option<u64>,
-}
-
-impl Growth {
-    /// To be asked for by each exploration, before it takes memory.
-    fn measured() -> Self {
-        static FIRST: OnceLock<Option<u64>> = OnceLock::new();
-        let before = resident_bytes();
-        Self { first: *FIRST.get_or_init(|| before), before }
-    }
-
-    /// How much the process grew. What earlier explorations gave back it may take again without growing, by as much as it is
-    /// larger than before the first one: where that is more than a tenth, its growth says nothing.
-    fn up_to(self, peak: Option<u64>) -> Option<u64> {
-        let (before, grown) = (self.before?, peak?.saturating_sub(self.before?));
-        let left_over = before.saturating_sub(self.first?);
-        (left_over <= grown / 10).then_some(grown)
-    }
-}
-
-/// The resident memory of this process, where `/proc` tells.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1_024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Growth;
-
-    #[test]
-    fn growth_is_told_only_where_little_of_it_may_hide_in_memory_given_back() {
-        let growth = |first, before| Growth { first: Some(first), before: Some(before) };
-        assert_eq!(growth(10, 10).up_to(Some(30)), Some(20));
-        assert_eq!(growth(10, 20).up_to(Some(120)), Some(100));
-        assert_eq!(growth(10, 21).up_to(Some(120)), None);
-        assert_eq!(growth(10, 30).up_to(Some(25)), None);
-        assert_eq!(growth(10, 10).up_to(None), None);
     }
 }

@@ -35,6 +35,7 @@ mod ghost;
 pub mod hashed;
 pub mod host;
 mod judge;
+mod memory;
 pub mod model;
 pub mod mutants;
 pub mod network;

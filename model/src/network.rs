@@ -44,6 +44,11 @@ impl Network {
         self.0.retain(|packet| packet.to != node);
     }
 
+    /// Takes out all messages from `node`.
+    pub fn forget_from(&mut self, node: NodeId) {
+        self.0.retain(|packet| packet.from != node);
+    }
+
     /// The text of the message at `index`, unique among those in flight: messages that read the same are
     /// numbered.
     pub fn name(&self, index: usize) -> String {

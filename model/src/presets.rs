@@ -221,7 +221,12 @@ impl Preset {
             name: "anti-entropy",
             why: "Two owners write apart and one crashes: they compare trees, built anew after the crash, and become equal.",
             plan: plans::anti_entropy,
-            needs: &[Witness::TreesMended, Witness::CrashLost, Witness::Restarted, Witness::Quiet],
+            needs: &[
+                Witness::TreesMended,
+                Witness::CrashHushed,
+                Witness::Restarted,
+                Witness::Quiet,
+            ],
             is_quick: true,
         },
         Self {

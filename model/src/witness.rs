@@ -26,6 +26,8 @@ pub enum Witness {
     CrashLost,
     /// A crash kept something that was not synced.
     CrashKept,
+    /// Messages of a dead node were lost with it.
+    CrashHushed,
     /// A crashed node started again.
     Restarted,
     /// A disk was wiped that held something.
@@ -104,7 +106,7 @@ pub enum Witness {
 
 impl Witness {
     /// All of them, in the order in which they are reported.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::Acknowledged,
         Self::FallbackCounted,
         Self::Siblings,
@@ -113,6 +115,7 @@ impl Witness {
         Self::HintDelivered,
         Self::CrashLost,
         Self::CrashKept,
+        Self::CrashHushed,
         Self::Restarted,
         Self::DiskLost,
         Self::Damaged,
@@ -163,6 +166,7 @@ impl Witness {
             Self::HintDelivered => "a hint is delivered",
             Self::CrashLost => "a crash loses a batch",
             Self::CrashKept => "a crash keeps a batch",
+            Self::CrashHushed => "a crash takes sent messages with it",
             Self::Restarted => "a node restarts",
             Self::DiskLost => "a disk is lost",
             Self::Damaged => "a record is damaged",

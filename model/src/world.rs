@@ -130,6 +130,12 @@ impl World {
                 self.spend(Budget::Crash);
                 self.crash(usize::from(node), usize::from(keep), observer);
             }
+            Action::Hush(at) => {
+                observer.note(Witness::CrashHushed);
+                let node = self.node(at);
+                self.network.make_mut().forget_from(node);
+                self.stir();
+            }
             Action::Restart(at) => {
                 observer.note(Witness::Restarted);
                 self.start(usize::from(at), observer);

@@ -194,15 +194,16 @@ impl Handoff {
         let mut from = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
         let (mut bytes, mut looked_at) = (0, 0);
         for _ in 0..env.config.handoff_page {
-            let next = from.take().and_then(|from| env.storage.scan(&from, 1).pop());
-            let Some((key, stored)) = next else { break };
-            from = if owns_all(env, key.partition) {
-                next_foreign(env, Partition(key.partition.0 + 1))
-            } else {
-                // What is not sent was read all the same.
-                looked_at += paging::size_of(&stored);
-                bytes += self.hand_over(env, &key, stored);
-                Some(after(key))
+            let Some(at) = from.take() else { break };
+            let owned = next_owned(env, at.partition);
+            from = match env.storage.scan(&at, owned, 1).pop() {
+                Some((key, stored)) => {
+                    // What is not sent was read all the same.
+                    looked_at += paging::size_of(&stored);
+                    bytes += self.hand_over(env, &key, stored);
+                    Some(after(key))
+                }
+                None => owned.and_then(|owned| next_foreign(env, owned)),
             };
             if bytes.max(looked_at) >= PAGE_BYTES {
                 break;
@@ -210,7 +211,7 @@ impl Handoff {
         }
         self.cursor = from;
         if self.cursor.is_some() {
-            return paging::pause(env, Timer::Handoff, PAGE_GAP_MS, bytes);
+            return paging::pause(env, Timer::Handoff, PAGE_GAP_MS, bytes.max(looked_at));
         }
         let has_sent = self.found;
         self.end_pass(env);
@@ -301,6 +302,12 @@ fn send_hint<S: Storage>(env: &mut Env<'_, S>, to: NodeId, key: &RecordKey, reco
 fn next_foreign<S: Storage>(env: &Env<'_, S>, from: Partition) -> Option<RecordKey> {
     let mut partitions = (from.0..env.view.partitions().count()).map(Partition);
     partitions.find(|partition| !owns_all(env, *partition)).map(RecordKey::start_of)
+}
+
+/// The least partition from `from` on in which there can be no hint: what it owns is not read in search of one.
+fn next_owned<S: Storage>(env: &Env<'_, S>, from: Partition) -> Option<Partition> {
+    let mut partitions = (from.0..env.view.partitions().count()).map(Partition);
+    partitions.find(|partition| owns_all(env, *partition))
 }
 
 /// Whether the node owns the partition's keys of every bucket: no record in it can be a hint.

@@ -30,13 +30,11 @@ pub(crate) struct Page {
 enum Look {
     Keep,
     PassOver,
-    /// It lies beyond what is looked for.
-    Beyond,
 }
 
 /// What is stored from a place on: at most `limit` records.
 pub(crate) fn read<S: Storage>(storage: &S, from: RecordKey, limit: usize) -> Page {
-    gather(storage, from, limit, |_| Look::Keep)
+    gather(storage, from, None, limit, |_| Look::Keep)
 }
 
 /// What is stored of a partition after a key, or from its start: at most `limit` records are looked at, and those that fit
@@ -52,10 +50,9 @@ pub(crate) fn scan<S: Storage>(
         Some(key) => hints::after(RecordKey { partition, key: key.clone() }),
         None => RecordKey::start_of(partition),
     };
-    let page = gather(storage, from, limit, |place| match &place.key {
-        _ if place.partition != partition => Look::Beyond,
-        key if fits(key) => Look::Keep,
-        _ => Look::PassOver,
+    let until = Some(Partition(partition.0 + 1));
+    let page = gather(storage, from, until, limit, |place| {
+        if fits(&place.key) { Look::Keep } else { Look::PassOver }
     });
     let records = page.records.into_iter().map(|(place, stored)| (place.key, stored));
     (records.collect(), page.last.map(|place| place.key))
@@ -65,6 +62,7 @@ pub(crate) fn scan<S: Storage>(
 fn gather<S: Storage>(
     storage: &S,
     from: RecordKey,
+    until: Option<Partition>,
     limit: usize,
     look: impl Fn(&RecordKey) -> Look,
 ) -> Page {
@@ -73,12 +71,11 @@ fn gather<S: Storage>(
         let (least, most) = READ_AHEAD;
         let count = left.min((limit - left).clamp(least, most));
         left -= count;
-        let stored = storage.scan(&from, count);
+        let stored = storage.scan(&from, until, count);
         let mut last = None;
         let goes_on = stored.len() == count;
         for (place, stored) in stored {
             match look(&place) {
-                Look::Beyond => return Page { records, last: None },
                 Look::PassOver => {
                     last = Some(place);
                     bytes += size_of(&stored);

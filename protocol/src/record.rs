@@ -3,7 +3,13 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::fmt;
 
-use crate::{id::NodeId, key::RecordKey, object::Object, version::Dot, view::ViewId};
+use crate::{
+    id::NodeId,
+    key::{Partition, RecordKey},
+    object::Object,
+    version::Dot,
+    view::ViewId,
+};
 
 /// One record a key, whoever owns it: the object, and what is private to the node.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -51,8 +57,14 @@ pub trait Storage {
     /// Replaces the record of `key`, or removes it.
     fn write(&mut self, key: RecordKey, record: Option<Record>);
 
-    /// The first `limit` records from `from` on, in order; shorter only at the end of the store.
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)>;
+    /// The first `limit` records from `from` on and below the partition `until`, in order; shorter only where there are no more of
+    /// them. Without `until` they go on to the end of the store.
+    fn scan(
+        &self,
+        from: &RecordKey,
+        until: Option<Partition>,
+        limit: usize,
+    ) -> Vec<(RecordKey, Stored)>;
 }
 
 /// A map is a store that is always durable and never damaged.
@@ -68,8 +80,14 @@ impl Storage for BTreeMap<RecordKey, Record> {
         };
     }
 
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
-        let found = self.range(from..).take(limit);
+    fn scan(
+        &self,
+        from: &RecordKey,
+        until: Option<Partition>,
+        limit: usize,
+    ) -> Vec<(RecordKey, Stored)> {
+        let below = |key: &RecordKey| until.is_none_or(|until| key.partition < until);
+        let found = self.range(from..).take_while(|(key, _)| below(key)).take(limit);
         found.map(|(key, record)| (key.clone(), Stored::Found(record.clone()))).collect()
     }
 }

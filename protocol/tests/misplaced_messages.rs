@@ -59,7 +59,7 @@ fn received(view: &Arc<View>, to: NodeId, message: Message) -> (Vec<Effect>, usi
     let input = Input::Message { from: NodeId(1), message };
     replica(to.0, view, &mut disk).step(&mut disk, input, &mut effects);
     let first = RecordKey::start_of(view.partitions().iter().next().expect("a partition"));
-    (effects, disk.scan(&first, 10).len())
+    (effects, disk.scan(&first, None, 10).len())
 }
 
 #[test]
@@ -114,5 +114,5 @@ fn what_a_peer_says_of_a_key_that_is_too_long_is_ignored() {
     assert_eq!(tell(message), []);
     assert_ne!(tell(flight.message.clone()), [], "the longest key that is allowed is taken");
     let first = RecordKey::start_of(flight.message.partition());
-    assert_eq!(cluster.nodes[&NodeId(2)].disk.scan(&first, 10).len(), 1);
+    assert_eq!(cluster.nodes[&NodeId(2)].disk.scan(&first, None, 10).len(), 1);
 }

@@ -6,7 +6,7 @@ use cartwheel_protocol::{
     Config, Effects, Input, Replica, Timer,
     bucket::{Bucket, BucketName},
     id::{ClusterId, Incarnation, NodeId, PutId, Zone},
-    key::{Key, Partitions, RecordKey},
+    key::{Key, Partition, Partitions, RecordKey},
     layout::{Layout, Member},
     record::{Record, Storage, Stored},
     request::{Operation, Request},
@@ -36,8 +36,13 @@ impl Storage for Counting {
         self.records.write(key, record);
     }
 
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
-        let found = self.records.scan(from, limit);
+    fn scan(
+        &self,
+        from: &RecordKey,
+        until: Option<Partition>,
+        limit: usize,
+    ) -> Vec<(RecordKey, Stored)> {
+        let found = self.records.scan(from, until, limit);
         self.listed.set(self.listed.get() + found.len() as u64);
         found
     }

@@ -177,17 +177,24 @@ impl Storage for ShardStorage {
         self.overlay.write(bytes, sealed);
     }
 
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
+    fn scan(
+        &self,
+        from: &RecordKey,
+        until: Option<Partition>,
+        limit: usize,
+    ) -> Vec<(RecordKey, Stored)> {
         let start = if self.is_own(from.partition) {
             engine_key(from)
         } else {
             engine_key(&RecordKey::start_of(self.next_own(from.partition)))
         };
+        let end = until.map(|until| engine_key(&RecordKey::start_of(until)));
+        let end = end.as_deref().unwrap_or(RECORDS_END);
         let (mut found, mut next) = (Vec::new(), Some(start));
         while let Some(from) = next.filter(|_| found.len() < limit) {
             let asked = limit - found.len();
             // Where it cannot even be said which records there are, a page would show them as absent.
-            let page = self.overlay.scan(&from, Some(RECORDS_END), asked);
+            let page = self.overlay.scan(&from, Some(end), asked);
             let page = page.unwrap_or_else(|error| fail_stop(&error));
             next = self.take_own(page, asked, &mut found);
         }
@@ -277,7 +284,7 @@ mod tests {
             batch.write(at.clone(), Some(bytes.into()));
             engine.commit(batch).expect("memory");
             assert_eq!(storage.read(&key(1, "k")), Stored::Damaged, "byte {byte}");
-            let scanned = storage.scan(&key(1, ""), 9);
+            let scanned = storage.scan(&key(1, ""), None, 9);
             assert_eq!(scanned, [(key(1, "k"), Stored::Damaged)], "byte {byte}");
         }
     }
@@ -310,13 +317,16 @@ mod tests {
             .flat_map(|partition| ["a", "b", "c"].map(|name| key(partition, name)))
             .collect();
         for limit in 1..=13 {
-            let page = shards[1].scan(&key(0, ""), limit);
+            let page = shards[1].scan(&key(0, ""), None, limit);
             let keys: Vec<RecordKey> = page.into_iter().map(|(key, _)| key).collect();
             assert_eq!(keys, expected[..limit.min(12)], "limit {limit}");
         }
-        let from_within = shards[1].scan(&key(4, "b"), 3);
+        let from_within = shards[1].scan(&key(4, "b"), None, 3);
         assert_eq!(from_within.first().map(|(key, _)| key.clone()), Some(key(4, "b")));
-        assert_eq!(shards[1].scan(&key(11, "x"), 5), []);
+        assert_eq!(shards[1].scan(&key(11, "x"), None, 5), []);
+        let below = shards[1].scan(&key(0, ""), Some(Partition(4)), 99);
+        assert!(below.iter().all(|(key, _)| key.partition == Partition(1)), "{below:?}");
+        assert!(!below.is_empty());
     }
 
     /// Memory with one value that cannot be read, or where not even the keys from it on can.
@@ -367,7 +377,7 @@ mod tests {
     }
 
     fn found(engine: &Arc<Broken>, limit: usize) -> Vec<(RecordKey, bool)> {
-        let page = storage(engine, 1).scan(&key(1, ""), limit);
+        let page = storage(engine, 1).scan(&key(1, ""), None, limit);
         page.into_iter().map(|(key, stored)| (key, stored != Stored::Damaged)).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cartwheel_protocol::{
-    key::RecordKey,
+    key::{Partition, RecordKey},
     record::{Record, Storage, Stored},
 };
 
@@ -78,9 +78,15 @@ impl Storage for Disk {
         self.step.push((key, record));
     }
 
-    fn scan(&self, from: &RecordKey, limit: usize) -> Vec<(RecordKey, Stored)> {
+    fn scan(
+        &self,
+        from: &RecordKey,
+        until: Option<Partition>,
+        limit: usize,
+    ) -> Vec<(RecordKey, Stored)> {
         self.now
             .range(from..)
+            .take_while(|(key, _)| until.is_none_or(|until| key.partition < until))
             .take(limit)
             .map(|(key, stored)| (key.clone(), stored.clone()))
             .collect()
