@@ -22,9 +22,10 @@ use crate::{
     codec::{Bytes, Frames, MAX_FRAME},
     handshake::{self, Hello, Kind, Welcome},
     members::{Members, NewWish, Outlook, StageError},
-    peers::{Closed, open_stream},
+    peers::Closed,
     reaping::{ReapError, ReapSeen},
     service::{ClientApiClient, Directory, RequestError, Status},
+    stream::open_stream,
 };
 
 /// How a client connects.

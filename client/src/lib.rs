@@ -34,6 +34,7 @@ mod resolver;
 mod route;
 mod server;
 pub mod service;
+mod stream;
 mod values;
 
 pub use admin::{Look, NotQuiet};

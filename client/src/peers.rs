@@ -24,7 +24,7 @@ use tokio::{
     net::TcpStream,
     sync::{Notify, watch},
     task::{JoinError, JoinSet},
-    time::{self, sleep_until, timeout},
+    time::{self, sleep_until},
 };
 
 use crate::{
@@ -34,6 +34,7 @@ use crate::{
     patience::Patience,
     pieces::split,
     service::{DeliverError, PeerClient, Piece},
+    stream::open_stream,
 };
 
 /// The way to the peers, as a shard sees it.
@@ -480,15 +481,6 @@ fn long_enough() -> context::Context {
     let mut context = context::current();
     context.deadline = Instant::now() + Duration::from_secs(3_600);
     context
-}
-
-/// Connects, without waiting for small writes to be joined.
-pub(crate) async fn open_stream(address: &str, deadline: Duration) -> std::io::Result<TcpStream> {
-    let stream = timeout(deadline, TcpStream::connect(address))
-        .await
-        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

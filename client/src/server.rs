@@ -40,6 +40,7 @@ use crate::{
     reaping::{ReapError, ReapSeen},
     refusals::{Refusals, Sender},
     service::{Directory, RequestError, Status},
+    stream::attend,
 };
 
 /// What a node does with what comes in.
@@ -257,7 +258,7 @@ async fn serve<S: NodeService>(
             return;
         }
     };
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = attend(&stream) {
         tracing::debug!(%from, %error, "the connection broke at once");
         return;
     }

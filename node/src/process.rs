@@ -1,4 +1,4 @@
-//! What a node asks of the operating system: to be killed with its parent.
+//! What a node asks of the operating system: to be killed with its parent, and enough open files.
 
 use std::io;
 
@@ -25,4 +25,33 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn die_with_parent() -> io::Result<()> {
     Err(io::Error::other("there is no way to die with the parent on this system"))
+}
+
+/// Descriptors for anything but connections of clients: those of peers, the store's files, the logs.
+const OTHER_FILES: u64 = 2_048;
+
+/// Lets this process open as many files as it may, and says so where that is too few for its connections: what is configured
+/// for people is often a fraction of what programs may ask for.
+pub(crate) fn allow_open_files(connections: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let before = getrlimit(Resource::Nofile);
+    let mut limit = before;
+    limit.current = limit.maximum;
+    let allowed = match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.current,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+            before.current
+        }
+    };
+    let needed = connections as u64 + OTHER_FILES;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+        tracing::warn!(
+            allowed,
+            needed,
+            connections,
+            "this process may open fewer files than its connections need: raise the limit, or allow fewer connections"
+        );
+    }
 }

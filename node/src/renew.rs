@@ -64,7 +64,8 @@ fn is_spoilt(error: &StoreError) -> bool {
             EngineError::CannotOpen { .. } | EngineError::Damaged(_) | EngineError::Failed(_) => {
                 true
             }
-            EngineError::InUse { .. } | EngineError::Io(_) => false,
+            // Nothing is wrong with what a later build wrote.
+            EngineError::InUse { .. } | EngineError::Newer(_) | EngineError::Io(_) => false,
         },
         StoreError::NotFormatted { .. }
         | StoreError::NotEmpty { .. }
@@ -107,9 +108,11 @@ fn set_aside(data: &Path) -> Result<PathBuf, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use cartwheel_protocol::id::ClusterId;
 
     use super::*;
+    use crate::committer::STEP_PREFIX;
     use crate::config::EngineKind;
     use crate::store::{SLED, store_id};
 
@@ -144,7 +147,6 @@ mod tests {
 
     #[test]
     fn a_store_whose_own_notes_are_damaged_is_set_aside_as_one_that_cannot_be_opened() {
-        use crate::committer::STEP_PREFIX;
         use crate::engine::Batch;
 
         let folder = tempfile::tempdir().expect("a folder");
@@ -163,6 +165,37 @@ mod tests {
             assert_ne!(new.id.id, last);
             last = new.id.id;
         }
+    }
+
+    #[test]
+    fn a_store_that_was_found_damaged_in_use_is_set_aside_and_one_of_a_later_build_is_not() {
+        use crate::engine::{Batch, checksum};
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let begun = || {
+            let id = format_store(&data, "n1").expect("a store").id;
+            let store = Store::open(&data, HOME, 1).expect("it opens");
+            store.begin().expect("it serves");
+            (id, store)
+        };
+        let (first, store) = begun();
+        drop(store);
+        fs::write(data.join(SLED).join("damaged"), "page 7\n").expect("a note");
+        let said = open_or_renew(&data, HOME, 1, false).err().expect("it is refused").to_string();
+        assert!(said.contains("page 7") && said.contains("rule W1"), "{said}");
+        assert_ne!(open_or_renew(&data, HOME, 1, true).expect("a new store").id.id, first);
+
+        fs::remove_dir_all(&data).expect("the new store");
+        let (_, store) = begun();
+        let (key, format) = (&[STEP_PREFIX + 1][..], [u8::MAX]);
+        let mut batch = Batch::new();
+        batch.write(Bytes::copy_from_slice(key), Some(checksum::seal(key, &format)));
+        store.engine.commit(batch).expect("it is written");
+        drop(store);
+        let said = open_or_renew(&data, HOME, 1, true).err().expect("it is refused").to_string();
+        assert!(said.contains("format 255; a later build wrote it"), "{said}");
+        assert!(data.join(SLED).join("db").exists(), "it is left where it was");
     }
 
     #[test]

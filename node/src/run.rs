@@ -25,7 +25,7 @@ impl fmt::Display for ExitReason {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. Logs go to the caller's tracing subscriber; it should filter `tarpc=warn`.
+/// Serves until SIGTERM or SIGINT; a second one ends it without waiting for requests or the disk. Logs go to the caller's tracing subscriber; it should filter `tarpc=warn`.
 ///
 /// A store that fails, or a panic of a shard, ends the process with
 /// [`EXIT_FAIL_STOP`](crate::EXIT_FAIL_STOP).
@@ -38,6 +38,7 @@ pub fn run(config: NodeConfig) -> Result<ExitReason, NodeError> {
     if config.die_with_parent {
         process::die_with_parent().map_err(system("die_with_parent"))?;
     }
+    process::allow_open_files(config.connections);
     let runtime = match config.io_threads {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         threads => tokio::runtime::Builder::new_multi_thread()
@@ -45,7 +46,8 @@ pub fn run(config: NodeConfig) -> Result<ExitReason, NodeError> {
             .enable_all()
             .build(),
     };
-    runtime.map_err(system("no threads for the network"))?.block_on(async {
+    let runtime = runtime.map_err(system("no threads for the network"))?;
+    let ended = runtime.block_on(async {
         let failed = system("no handler for signals");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -60,8 +62,15 @@ pub fn run(config: NodeConfig) -> Result<ExitReason, NodeError> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal, "shutting down");
-        let drained = node.shutdown().await?;
+        tracing::info!(signal, "shutting down; a second signal ends the node at once");
+        let drained = tokio::select! {
+            drained = node.shutdown() => drained?,
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+        };
         Ok(ExitReason { signal, drained })
-    })
+    });
+    // Neither a store that is being opened nor a name that is looked up keeps a process that was told to end.
+    runtime.shutdown_background();
+    ended
 }

@@ -1,7 +1,7 @@
 //! What membership must find again after a crash, in the engine under a key of its own.
 
 use bytes::Bytes;
-use cartwheel_protocol::format::v1;
+use cartwheel_protocol::format::{DecodeError, v1};
 use cartwheel_protocol::membership::Saved;
 
 use crate::committer::STEP_PREFIX;
@@ -15,12 +15,18 @@ const _: () = assert!(KEY[0] > STEP_PREFIX, "the committer's keys are apart");
 /// What is on disk; `None` in a store that never had a view.
 ///
 /// # Errors
-/// The engine's, and [`EngineError::Damaged`].
+/// The engine's, [`EngineError::Damaged`], and [`EngineError::Newer`].
 pub(crate) fn read_saved(engine: &dyn Engine) -> Result<Option<Saved>, EngineError> {
     let Some(sealed) = engine.read(KEY)? else { return Ok(None) };
     let damaged = |why: String| EngineError::Damaged(format!("the node's view: {why}"));
     let bytes = checksum::open(KEY, &sealed).map_err(|error| damaged(error.to_string()))?;
-    v1::decode_saved(&bytes).map(Some).map_err(|error| damaged(error.to_string()))
+    match v1::decode_saved(&bytes) {
+        Ok(saved) => Ok(Some(saved)),
+        Err(DecodeError::Format(format)) => {
+            Err(EngineError::Newer(format!("the node's view has format {format}")))
+        }
+        Err(error) => Err(damaged(error.to_string())),
+    }
 }
 
 /// Makes it durable at once: before there is a committer.

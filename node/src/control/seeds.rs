@@ -1,16 +1,20 @@
 //! Seeds: addresses of the configuration, of which nobody knows yet who answers there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cartwheel_client::{Connecting, Connection};
 use cartwheel_protocol::format::Formats;
 use cartwheel_protocol::id::{ClusterId, NodeId};
+use tokio::time::Instant;
 
 use super::{ControlInbox, Delivery};
 
-/// How long after a round in which a seed did not answer it is asked again.
+/// How long after it did not answer a seed is asked again; each time in vain doubles it.
 const PAUSE: Duration = Duration::from_millis(250);
+/// At the most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long after all seeds answered they are asked again: others may answer there by then.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Every so many rounds in vain the log says that this node waits.
@@ -42,25 +46,35 @@ pub(crate) async fn resolve(
     formats: Formats,
     control: ControlInbox,
 ) {
-    let mut round = 0_u32;
+    let (mut asked, mut pause) = (seeds.clone(), PAUSE);
+    // Of whom the log has said that they do not answer.
+    let mut silent: BTreeSet<String> = BTreeSet::new();
+    let mut all_again = Instant::now() + LOOK_AGAIN;
     loop {
-        let mut all_answered = true;
-        for seed in &seeds {
-            match who_is(seed, Some(cluster), formats).await {
+        let mut in_vain = Vec::new();
+        for seed in asked {
+            match who_is(&seed, Some(cluster), formats).await {
                 Ok((node, _)) => {
-                    let address: Arc<str> = seed.as_str().into();
+                    silent.remove(&seed);
+                    let address: Arc<str> = seed.into();
                     control.control(Delivery::Seed { node, address });
                 }
                 Err(why) => {
-                    all_answered = false;
-                    if round.is_multiple_of(SAY_EVERY) {
+                    if silent.insert(seed.clone()) {
                         tracing::info!(seed, why, "a seed does not answer");
                     }
+                    in_vain.push(seed);
                 }
             }
         }
-        round = round.wrapping_add(1);
-        tokio::time::sleep(if all_answered { LOOK_AGAIN } else { PAUSE }).await;
+        if !in_vain.is_empty() && Instant::now() + pause < all_again {
+            tokio::time::sleep(pause).await;
+            (asked, pause) = (in_vain, LONGEST_PAUSE.min(pause * 2));
+        } else {
+            tokio::time::sleep_until(all_again).await;
+            (asked, pause) = (seeds.clone(), PAUSE);
+            all_again = Instant::now() + LOOK_AGAIN;
+        }
     }
 }
 

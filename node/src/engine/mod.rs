@@ -168,6 +168,9 @@ pub enum EngineError {
     /// A value is there and cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// A value is whole and in a format that this build does not know.
+    #[error("{0}; a later build wrote it, and only such a one can read it")]
+    Newer(String),
     /// The operating system's answer.
     #[error("the store's disk failed: {0}")]
     Io(#[from] io::Error),

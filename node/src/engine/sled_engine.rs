@@ -173,6 +173,41 @@ impl Engine for SledEngine {
         until: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>, EngineError> {
+        self.noting(self.page(from, until, limit))
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+        self.noting(self.write(&batch))
+    }
+
+    fn size_bytes(&self) -> Result<u64, EngineError> {
+        Ok(self.db.size_on_disk()?)
+    }
+
+    fn space(&self) -> Result<DiskSpace, EngineError> {
+        let stat = rustix::fs::statvfs(&self.path).map_err(std::io::Error::from)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(DiskSpace { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
+    }
+}
+
+impl SledEngine {
+    /// Damage for which the caller must stop is noted, so that the next start does not run into it again.
+    fn noting<T>(&self, done: Result<T, EngineError>) -> Result<T, EngineError> {
+        if let Err(EngineError::Damaged(what)) = &done
+            && let Err(error) = sled_folder::note_damage(&self.path, what)
+        {
+            tracing::error!(%error, what, "that the store is damaged could not be noted");
+        }
+        done
+    }
+
+    fn page(
+        &self,
+        from: &[u8],
+        until: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, EngineError> {
         if until.is_some_and(|until| until <= from) {
             return Ok(Vec::new());
         }
@@ -200,7 +235,7 @@ impl Engine for SledEngine {
         Ok(page)
     }
 
-    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+    fn write(&self, batch: &Batch) -> Result<(), EngineError> {
         let mut entries = sled::Batch::default();
         let mut cut = false;
         for (key, value) in batch.iter() {
@@ -220,16 +255,6 @@ impl Engine for SledEngine {
         self.commits.store(number, Ordering::Relaxed);
         self.ledger.note(number)?;
         Ok(())
-    }
-
-    fn size_bytes(&self) -> Result<u64, EngineError> {
-        Ok(self.db.size_on_disk()?)
-    }
-
-    fn space(&self) -> Result<DiskSpace, EngineError> {
-        let stat = rustix::fs::statvfs(&self.path).map_err(std::io::Error::from)?;
-        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        Ok(DiskSpace { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
     }
 }
 

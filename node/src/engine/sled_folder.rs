@@ -26,6 +26,8 @@ const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// How often the lock is tried.
 const LOCK_RETRY: Duration = Duration::from_millis(5);
+/// The file that says that the store was found damaged while it was in use.
+const SPOILT_FILE: &str = "damaged";
 /// First letters of the names of sled's snapshots: summaries of the log that can be computed again.
 const SNAPSHOT_PREFIX: &str = "snap.";
 /// Last letters of the name of a snapshot that was not finished.
@@ -43,7 +45,7 @@ pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, EngineErro
     remove_snapshots(path, |name| name.ends_with(UNFINISHED_SUFFIX))?;
     let db = match open_unlocked(path, cache_bytes)? {
         Ok(db) => db,
-        Err(sled::Error::Corruption { .. }) => {
+        Err(error) if is_corruption(&error) || is_full(&error) => {
             remove_snapshots(path, |_| true)?;
             open_unlocked(path, cache_bytes)?.map_err(|error| cannot_open(path, error))?
         }
@@ -73,8 +75,25 @@ fn create(path: &Path, cache_bytes: u64) -> Result<(), EngineError> {
     Ok(durable::sync_folder(parent)?)
 }
 
+/// Notes in the store's folder that it was found damaged while it was in use. sled reads at a start only what came after its
+/// last snapshot, so it would open, and stop again when it comes upon the same page.
+pub(super) fn note_damage(path: &Path, what: &str) -> io::Result<()> {
+    durable::write(&path.join(SPOILT_FILE), &format!("{what}\n"))
+}
+
 /// sled would make a new log when the log is gone, and so forget everything in silence.
 fn check_files(path: &Path) -> Result<(), EngineError> {
+    let spoilt = path.join(SPOILT_FILE);
+    match fs::read_to_string(&spoilt) {
+        Ok(what) => {
+            let (what, file) = (what.trim_end(), spoilt.display());
+            let reason =
+                format!("it was found damaged while it was in use: {what} (noted in {file})");
+            return Err(EngineError::CannotOpen { path: path.to_owned(), reason });
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
     for name in [CONFIGURATION_FILE, LOG_FILE] {
         if !path.join(name).try_exists()? {
             let reason = format!("the file {name} is missing");
@@ -133,6 +152,15 @@ fn cannot_open(path: &Path, error: sled::Error) -> EngineError {
             EngineError::CannotOpen { path: path.to_owned(), reason: error.to_string() }
         }
     }
+}
+
+fn is_corruption(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Corruption { .. })
+}
+
+/// Whether the disk is full: a new snapshot is written beside the old one, and is about as large.
+fn is_full(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull)
 }
 
 /// Whether another process has the lock; sled has no error of its own for this.
