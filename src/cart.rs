@@ -1,6 +1,6 @@
 //! `cartwheel cart`: shopping carts.
 
-use cartwheel_client::{Cart, Shown, add_id_text, new_add_id, parse_add_id};
+use cartwheel_client::{Cart, Shown, Written, add_id_text, new_add_id, parse_add_id};
 use cartwheel_protocol::{id::AddId, object::Addition};
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::{
     connect::{Quorum, Target, block_on, failure},
     exit::{Exit, Failure},
     output,
-    register::written,
+    register::{where_held, written},
 };
 
 /// Arguments of `cartwheel cart`.
@@ -61,6 +61,9 @@ enum Command {
         /// How many of it
         #[arg(long, default_value_t = 1)]
         quantity: u32,
+        /// The add_id of a change whose outcome is unknown: to make it again, once in all
+        #[arg(long, value_name = "ADD_ID", requires = "add")]
+        again: Option<String>,
     },
     /// Show what is in a cart
     #[command(after_help = "Example:\n  cartwheel cart show ann --strict --json")]
@@ -97,35 +100,22 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     block_on(async {
         match &args.command {
             Command::Add { at, sku, quantity, again } => {
-                add(at, sku, *quantity, again.as_deref()).await
+                change(at, &[], Some(addition(sku, *quantity, again.as_deref())?)).await
             }
             Command::Remove { at, sku } => remove(at, sku).await,
-            Command::Change { at, cancel, add, quantity } => {
-                change(at, cancel, add.as_deref(), *quantity).await
+            Command::Change { at, cancel, add, quantity, again } => {
+                let add = add.as_deref().map(|sku| addition(sku, *quantity, again.as_deref()));
+                change(at, cancel, add.transpose()?).await
             }
             Command::Show { at } => show(at).await,
         }
     })
 }
 
-async fn add(at: &At, sku: &str, quantity: u32, again: Option<&str>) -> Result<Exit, Failure> {
+/// An addition under a new add_id, or under that of an earlier one that is made again.
+fn addition(sku: &str, quantity: u32, again: Option<&str>) -> Result<Addition, Failure> {
     let add_id = again.map_or_else(|| Ok(new_add_id()), parsed)?;
-    let id = add_id_text(add_id);
-    let addition = Addition { add_id, sku: sku.into(), quantity };
-    let added = at.open().await?.change(&[], Some(addition)).await;
-    let written_to = added.map_err(|error| {
-        let Failure { exit, message } = failure(error);
-        if exit != Exit::Unknown {
-            return Failure::new(exit, message);
-        }
-        Failure::new(exit, format!("{message}; to make the same addition again: --again {id}"))
-    })?;
-    if !at.target.json {
-        output::line(format!("add_id {id}"));
-        return written(written_to, false);
-    }
-    output::json(&json!({ "add_id": id, "slots": written_to.slots }))?;
-    Ok(Exit::Done)
+    Ok(Addition { add_id, sku: sku.into(), quantity })
 }
 
 fn parsed(text: &str) -> Result<AddId, Failure> {
@@ -136,14 +126,15 @@ fn parsed(text: &str) -> Result<AddId, Failure> {
 async fn remove(at: &At, sku: &str) -> Result<Exit, Failure> {
     let removed = at.open().await?.remove(sku).await.map_err(failure)?;
     let ids: Vec<String> = removed.cancelled.iter().map(|id| add_id_text(*id)).collect();
-    if at.target.json {
-        output::json(&json!({ "cancelled": ids }))?;
-        return Ok(Exit::Done);
-    }
     match removed.written {
+        Some(written_to) if at.target.json => said(&json!({ "cancelled": ids }), &written_to),
         Some(written_to) => {
             output::line(format!("cancelled {}", ids.join(" ")));
             written(written_to, false)
+        }
+        None if at.target.json => {
+            output::json(&json!({ "cancelled": ids }))?;
+            Ok(Exit::Done)
         }
         None => {
             output::line(format!("there is no {sku} in the cart"));
@@ -152,20 +143,38 @@ async fn remove(at: &At, sku: &str) -> Result<Exit, Failure> {
     }
 }
 
-async fn change(
-    at: &At,
-    cancel: &[String],
-    add: Option<&str>,
-    quantity: u32,
-) -> Result<Exit, Failure> {
-    let cancel: Vec<AddId> = cancel.iter().map(|id| parsed(id)).collect::<Result<_, _>>()?;
-    let add = add.map(|sku| Addition { add_id: new_add_id(), sku: sku.into(), quantity });
-    let added = add.as_ref().map(|add| add_id_text(add.add_id));
-    let changed = at.open().await?.change(&cancel, add).await.map_err(failure)?;
-    if let Some(add_id) = added.filter(|_| !at.target.json) {
-        output::line(format!("add_id {add_id}"));
+/// What a cart operation came to, and where it is held, as one object.
+fn said(what: &serde_json::Value, written_to: &Written) -> Result<Exit, Failure> {
+    let mut all = where_held(written_to);
+    for (name, value) in what.as_object().into_iter().flatten() {
+        all[name] = value.clone();
     }
-    written(changed, at.target.json)
+    output::json(&all)?;
+    Ok(Exit::Done)
+}
+
+async fn change(at: &At, cancel: &[String], add: Option<Addition>) -> Result<Exit, Failure> {
+    let cancel: Vec<AddId> = cancel.iter().map(|id| parsed(id)).collect::<Result<_, _>>()?;
+    let id = add.as_ref().map(|add| add_id_text(add.add_id));
+    let changed = at.open().await?.change(&cancel, add).await;
+    let written_to = changed.map_err(|error| {
+        let Failure { exit, message } = failure(error);
+        match &id {
+            Some(id) if exit == Exit::Unknown => {
+                let how = format!("{message}; to do the same again: --again {id}");
+                Failure::new(exit, how)
+            }
+            Some(_) | None => Failure::new(exit, message),
+        }
+    })?;
+    match id {
+        Some(id) if at.target.json => said(&json!({ "add_id": id }), &written_to),
+        Some(id) => {
+            output::line(format!("add_id {id}"));
+            written(written_to, false)
+        }
+        None => written(written_to, at.target.json),
+    }
 }
 
 async fn show(at: &At) -> Result<Exit, Failure> {

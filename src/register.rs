@@ -1,5 +1,11 @@
 //! `cartwheel put`, `get` and `delete`: registers, with siblings and contexts.
 
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    path::PathBuf,
+};
+
 use cartwheel_client::{Context, Found, Written};
 use serde_json::json;
 
@@ -15,13 +21,18 @@ use crate::{
   cartwheel put colour red
   cartwheel put colour blue --context 01…      (replaces what that read showed)
   cartwheel put colour green -w 1 --node 127.0.0.1:7401
+  cartwheel put photo --file photo.png          (- is standard input)
 
 Without a context nothing is replaced: the value becomes a sibling.")]
 pub(crate) struct PutArgs {
     /// The key
     key: String,
     /// The value, at most 1 MiB
-    value: String,
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    value: Option<String>,
+    /// A file with the value, byte for byte; - is standard input
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
     /// What `get` printed: exactly what it showed is replaced
     #[arg(long, value_name = "HEX")]
     context: Option<String>,
@@ -38,10 +49,14 @@ pub(crate) struct PutArgs {
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cartwheel get colour
-  cartwheel get colour --strict --json")]
+  cartwheel get colour --strict --json
+  cartwheel get photo --raw > photo.png")]
 pub(crate) struct GetArgs {
     /// The key
     key: String,
+    /// Write the only value as it is, byte for byte, and no context
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
     /// The bucket
     #[arg(long, default_value = "default")]
     bucket: String,
@@ -74,11 +89,11 @@ pub(crate) struct DeleteArgs {
 /// Puts one value.
 pub(crate) fn put(args: &PutArgs) -> Result<Exit, Failure> {
     let context = args.context.as_deref().map(parse).transpose()?;
+    let value = value(args)?;
     block_on(async {
         let client = args.target.connect().await?;
         let options = args.target.options(&args.bucket, &args.quorum);
-        let (key, value) = (args.key.as_bytes(), args.value.as_bytes());
-        let put = client.put(key, context.as_ref(), value, &options).await;
+        let put = client.put(args.key.as_bytes(), context.as_ref(), &value, &options).await;
         written(put.map_err(failure)?, args.target.json)
     })
 }
@@ -89,7 +104,7 @@ pub(crate) fn get(args: &GetArgs) -> Result<Exit, Failure> {
         let client = args.target.connect().await?;
         let options = args.target.options(&args.bucket, &args.quorum);
         let found = client.get(args.key.as_bytes(), &options).await.map_err(failure)?;
-        show(&found, args.target.json)
+        if args.raw { show_raw(&found) } else { show(&found, args.target.json) }
     })
 }
 
@@ -113,17 +128,66 @@ fn parse(context: &str) -> Result<Context, Failure> {
     context.parse().map_err(failure)
 }
 
-fn show(found: &Found, as_json: bool) -> Result<Exit, Failure> {
-    let values: Vec<_> = found.values.iter().map(|value| String::from_utf8_lossy(value)).collect();
-    if as_json {
+/// What is to be put.
+fn value(args: &PutArgs) -> Result<Vec<u8>, Failure> {
+    let Some(path) = &args.file else {
+        return Ok(args.value.clone().unwrap_or_default().into_bytes());
+    };
+    let mut bytes = Vec::new();
+    let is_input = path.as_os_str() == "-";
+    let read = if is_input {
+        std::io::stdin().read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    let cannot = |why| Failure::arguments(format!("{} cannot be read: {why}", path.display()));
+    read.map_err(cannot).map(|_| bytes)
+}
+
+/// The only value, byte for byte. To choose among siblings is not for a pipe.
+fn show_raw(found: &Found) -> Result<Exit, Failure> {
+    let [value] = &found.values[..] else {
+        let count = found.values.len();
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("there are {count} values; --raw writes one, and without it all are shown"),
+        ));
+    };
+    let wrote = std::io::stdout().write_all(value);
+    wrote.map_err(Failure::crashed).map(|()| Exit::Done)
+}
+
+/// A value as JSON: a string, or an object with its bytes where it is no text.
+fn as_json(value: &[u8]) -> serde_json::Value {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "hex": hex(value) }),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A value for the eye.
+fn as_text(value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("{} bytes that are no text: --raw writes them", value.len()),
+    }
+}
+
+fn show(found: &Found, is_json: bool) -> Result<Exit, Failure> {
+    if is_json {
         output::json(&json!({
-            "values": values,
+            "values": found.values.iter().map(|value| as_json(value)).collect::<Vec<_>>(),
             "context": found.context.to_string(),
             "owners": found.owners,
             "fallbacks": found.fallbacks,
         }))?;
         return Ok(Exit::Done);
     }
+    let values: Vec<_> = found.values.iter().map(|value| as_text(value)).collect();
     match &values[..] {
         [] => output::line("no value"),
         [value] => output::line(value),
@@ -136,12 +200,18 @@ fn show(found: &Found, as_json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Where a write is held, as an object.
+pub(crate) fn where_held(written: &Written) -> serde_json::Value {
+    let Written { slots, nodes, zones } = written;
+    json!({ "slots": slots, "nodes": nodes, "zones": zones })
+}
+
 /// Says where a write is held.
 pub(crate) fn written(written: Written, as_json: bool) -> Result<Exit, Failure> {
-    let Written { slots, nodes, zones } = written;
     if as_json {
-        output::json(&json!({ "slots": slots, "nodes": nodes, "zones": zones }))?;
+        output::json(&where_held(&written))?;
     } else {
+        let Written { slots, nodes, zones } = written;
         output::line(format!("written: {slots} slots, {nodes} nodes, {zones} zones hold it"));
     }
     Ok(Exit::Done)

@@ -1,6 +1,6 @@
 //! `cartwheel dev` as somebody meets it: a local cluster, the commands that it suggests, the examples, ctrl-c.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     command::cartwheel,
@@ -21,6 +21,38 @@ fn example(name: &str, node: &str) -> String {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {}\n{said}{complained}", output.status);
     said
+}
+
+/// A change tells its add_id and where it is held, and is made again under that id.
+fn change_again(node: &str, other: &str) {
+    let id = json(node, &["cart", "add", "bob", "milk"])["add_id"].clone();
+    let cancel = id.as_str().expect("an add_id");
+    let change = ["cart", "change", "bob", "--cancel", cancel, "--add", "tea"];
+    let changed = json(node, &change);
+    assert!(changed["slots"].as_u64() >= Some(2) && changed["zones"].is_u64(), "{changed}");
+    let again = changed["add_id"].as_str().expect("it says under which id");
+    json(other, &[&change[..], &["--again", again]].concat());
+    let items = json(node, &["cart", "show", "bob"])["items"].clone();
+    assert_eq!(items.as_array().map(Vec::len), Some(1), "{items}");
+    assert_eq!((&items[0]["sku"], &items[0]["quantity"]), (&"tea".into(), &1.into()));
+    let removed = json(other, &["cart", "remove", "bob", "tea"]);
+    assert_eq!(removed["cancelled"], serde_json::json!([again]));
+    assert!(removed["nodes"].as_u64() >= Some(2), "{removed}");
+}
+
+/// A value that is no text is stored and shown byte for byte.
+fn bytes_come_back(folder: &Path, node: &str) {
+    let (path, bytes) = (folder.join("photo"), [0xff, 0, 0x80, b'\n']);
+    std::fs::write(&path, bytes).expect("a file");
+    json(node, &["put", "photo", "--file", path.to_str().expect("a name")]);
+    std::fs::remove_file(path).expect("it is there");
+    assert_eq!(json(node, &["get", "photo"])["values"], serde_json::json!([{ "hex": "ff00800a" }]));
+    let raw = ["get", "photo", "--raw", "--node", node];
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_cartwheel"));
+    command.args(raw).timeout(PATIENCE).assert().success().stdout(bytes.to_vec());
+    json(node, &["put", "photo", "of another"]);
+    let (code, said) = cartwheel(&raw);
+    assert!(code == 1 && said.contains("there are 2 values"), "{code}: {said}");
 }
 
 #[test]
@@ -46,6 +78,8 @@ fn a_local_cluster_serves_commands_and_examples_and_ends_at_ctrl_c() {
         (&"milk".into(), &2.into()),
         "an addition that is made again counts once"
     );
+    change_again(nodes[0], nodes[1]);
+    bytes_come_back(folder.path(), nodes[2]);
     let status = json(nodes[0], &["status"]);
     assert_eq!(status.as_array().map(Vec::len), Some(3), "{status}");
 
