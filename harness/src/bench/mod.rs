@@ -26,7 +26,7 @@ pub use gap::Gap;
 pub use join::{Join, Joins};
 pub use keys::{Keys, Spread};
 pub use load::{Load, Measured};
-pub use repair::{Repair, Repairs};
+pub use repair::{Bringing, Repair, Repairs};
 pub use report::{Report, Row};
 pub use restart::{Restart, Restarts};
 
@@ -53,6 +53,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
   cartwheel bench --join --time 60                  (latencies while a node joins)
   cartwheel bench --restart get --keys 1000000      (until a killed node serves and has its trees)
   cartwheel bench --repair 1000 --rate 1000         (latencies while 1,000 of the keys are repaired)
+  cartwheel bench --hints 1000 --rate 1000          (the same while hints of 1,000 keys are handed over)
   cartwheel bench --against 127.0.0.1:7400 --json")]
 pub struct BenchArgs {
     /// A node of a running cluster, host:port [default: a cluster of its own]
@@ -86,6 +87,10 @@ pub struct BenchArgs {
     /// no fallbacks then [default operation: get]
     #[arg(long, value_name = "KEYS", conflicts_with_all = ["against", "gap", "join", "restart", "strict"])]
     pub repair: Option<u64>,
+    /// The same, but that hints bring it what it missed: nodes do not compare trees then [default operation: get]
+    #[arg(long, value_name = "KEYS",
+        conflicts_with_all = ["against", "gap", "join", "restart", "repair", "strict"])]
+    pub hints: Option<u64>,
     /// How often a join, a restart, a repair, or the write gap with each fault, is measured
     #[arg(long, default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..=1_000))]
@@ -188,8 +193,8 @@ fn measure(
         runtime.block_on(cluster.stop());
         return Ok(Report { restarts: Some(restarts?), ..Report::new(args) });
     }
-    if let (Some(differing), Some(ground)) = (args.repair, &cluster.own) {
-        let repairs = repair::measure(args, differing, ground, &cluster.connection);
+    if let (Some(missed), Some(ground)) = (Bringing::of(args), &cluster.own) {
+        let repairs = repair::measure(args, missed, ground, &cluster.connection);
         let repairs = runtime.block_on(repairs);
         runtime.block_on(cluster.stop());
         return Ok(Report { repairs: Some(repairs?), ..Report::new(args) });
@@ -259,8 +264,7 @@ impl Cluster {
             Some(_) => None,
             None => {
                 let mut options = args.node_option.clone();
-                // Nobody is to owe a node what it misses.
-                options.extend(args.repair.map(|_| ("fallbacks".to_owned(), "off".to_owned())));
+                options.extend(Bringing::of(args).map(|(by, _)| by.option()));
                 let spec = ClusterSpec {
                     program: program.to_owned(),
                     nodes: args.nodes.into(),

@@ -1,10 +1,10 @@
-//! What mending differences by exchanges of trees costs the foreground, for a number of keys that differ.
+//! What bringing a node what it missed costs the foreground, for a number of keys: by exchanges of trees, or by hints.
 //!
-//! One node is killed and misses writes of so many keys. Nobody owes it anything, for there are no fallbacks, and clients
-//! ask for other keys only, so that reads mend nothing: what it missed, exchanges of trees bring it. What counts is what was
-//! asked from when it serves again until it holds all that it missed and its trees, which it lost with its memory, are built
-//! again; beside it stands what was asked in as much time before the kill. With no key that differs it is what building them and
-//! comparing equal ones costs.
+//! One node is killed and misses writes of so many keys. Clients ask for other keys only, so that reads mend nothing. Where trees
+//! are measured nobody owes it anything, for there are no fallbacks; where hints are there are no trees. What counts is what
+//! was asked from when it serves again until it holds all that it missed, and its trees, which it lost with its memory, are
+//! built again; beside it stands what was asked in as much time before the kill. With no key that differs it is what building
+//! trees and comparing equal ones costs.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -23,6 +23,43 @@ use crate::progress::say;
 
 /// How many copies of the node are read at a time to see whether it holds what it missed.
 const READERS: usize = 8;
+/// How many nodes own a copy of a key in the buckets that are measured.
+const OWNERS: usize = 3;
+/// So many keys for each that a node is to miss are not asked for by clients: it does not own every key.
+const RESERVED: u64 = 2;
+
+/// What brings a node what it missed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bringing {
+    /// Exchanges of trees.
+    Trees,
+    /// Those who hold it, and know that it is owed.
+    Hints,
+}
+
+impl Bringing {
+    /// What is asked for: the way, and of how many keys.
+    pub(super) fn of(args: &BenchArgs) -> Option<(Self, u64)> {
+        let trees = args.repair.map(|keys| (Self::Trees, keys));
+        trees.or(args.hints.map(|keys| (Self::Hints, keys)))
+    }
+
+    /// The option of the nodes that leaves this way alone.
+    pub(super) fn option(self) -> (String, String) {
+        match self {
+            Self::Trees => ("fallbacks".to_owned(), "off".to_owned()),
+            Self::Hints => ("anti-entropy-every-ms".to_owned(), "0".to_owned()),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trees => "trees",
+            Self::Hints => "hints",
+        }
+    }
+}
 
 /// Repairs under load.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +71,8 @@ pub struct Repairs {
     pub clients: usize,
     /// How many operations were due in a second (open loop).
     pub rate: Option<u64>,
+    /// What brought the node what it missed.
+    pub by: Bringing,
     /// How many keys differed.
     pub differing: u64,
     /// One a repair.
@@ -58,57 +97,94 @@ pub struct Repair {
     pub repaired: u64,
     /// From when the node served until its trees were whole and it held what it had missed, in seconds.
     pub took_s: f64,
-    /// The same until its trees were whole only.
+    /// The same until its trees were whole only; at once where there are none.
     pub trees_after_s: f64,
 }
 
 /// Measures as often as `--repetitions` says, each time with another node.
 pub(super) async fn measure(
     args: &BenchArgs,
-    differing: u64,
+    (by, differing): (Bringing, u64),
     ground: &ProcessGround,
     connection: &Connection,
 ) -> anyhow::Result<Repairs> {
-    if differing >= args.keys {
-        bail!("--repair {differing} must leave some of the {} keys to ask for", args.keys);
+    let reserved = differing * RESERVED;
+    if reserved >= args.keys {
+        bail!(
+            "{reserved} keys for {differing} that are missed leave none of {} to ask for",
+            args.keys
+        );
+    }
+    if by == Bringing::Hints && usize::from(args.nodes) <= OWNERS {
+        bail!(
+            "--hints needs a node that owns no copy of a key and holds it for the one that is down: --nodes 4 or more"
+        );
     }
     let operation = args.operation.unwrap_or(Operation::Get);
     if operation == Operation::CartAdd {
-        bail!("--repair goes with get, put and update: what is missed are registers");
+        bail!("--repair and --hints go with get, put and update: what is missed are registers");
     }
     let asker = Asker { args, operation, w: args.w, connection };
     asker.fill(args.keys).await?;
     // Clients ask for the others.
-    let asked = BenchArgs { keys: args.keys - differing, ..args.clone() };
+    let asked = BenchArgs { keys: args.keys - reserved, ..args.clone() };
     let draws = Draws::new(&asked, args.clients as usize);
     let mut repairs = Vec::new();
     for repetition in 0..args.repetitions as usize {
         if !args.json {
             let (name, of) = (operation.name(), args.repetitions);
             let which = repetition + 1;
-            say(&format!("{name} while {differing} keys are repaired, {which} of {of} …"));
+            let by = by.name();
+            say(&format!("{name} while {by} bring {differing} keys, {which} of {of} …"));
         }
         let restless = ground.restless(WITHIN, &mut |_| {}).await;
         if !restless.is_empty() {
             bail!("not quiet before the kill: {}", restless.join("; "));
         }
-        trees::check(&trees::look(ground, connection).await?)?;
+        if by == Bringing::Trees {
+            trees::check(&trees::look(ground, connection).await?)?;
+        }
         let node = NodeNumber(repetition % usize::from(args.nodes));
-        let missed = Missed { asker: &asker, ground, node, repetition, differing };
+        let keys = owned(ground, node, args, (reserved, differing)).await?;
+        let missed = Missed { asker: &asker, ground, by, node, repetition, keys };
         let (beside, repair) = beside::observe(args, &asker, &draws, missed.happen()).await?;
         let (repaired, took_s, trees_after_s) = repair;
         repairs.push(Repair { beside, repaired, took_s, trees_after_s });
     }
-    Ok(Repairs::new(args, operation, (differing, repairs)))
+    Ok(Repairs::new(args, operation, (by, differing, repairs)))
+}
+
+/// So many of the last keys of which a node owns a copy.
+async fn owned(
+    ground: &ProcessGround,
+    node: NodeNumber,
+    args: &BenchArgs,
+    (reserved, count): (u64, u64),
+) -> anyhow::Result<Vec<u64>> {
+    let mut owned = Vec::new();
+    for key in args.keys - reserved..args.keys {
+        if owned.len() as u64 == count {
+            break;
+        }
+        if ground.owners(&args.bucket, &format!("key-{key}")).await?.contains(&node) {
+            owned.push(key);
+        }
+    }
+    if (owned.len() as u64) < count {
+        bail!("n{} owns {} of {reserved} keys, and is to miss {count}", node.0 + 1, owned.len());
+    }
+    Ok(owned)
 }
 
 /// What a node misses and gets back.
 struct Missed<'a> {
     asker: &'a Asker<'a>,
     ground: &'a ProcessGround,
+    by: Bringing,
     node: NodeNumber,
     repetition: usize,
-    differing: u64,
+    /// The keys that it is to miss.
+    keys: Vec<u64>,
 }
 
 impl Missed<'_> {
@@ -130,19 +206,15 @@ impl Missed<'_> {
         ground.end(self.repetition).await?;
         ground.ready().await?;
         let from = Instant::now();
-        trees::wait_until_whole(ground, connection, (self.node.0, started)).await?;
+        if self.by == Bringing::Trees {
+            trees::wait_until_whole(ground, connection, (self.node.0, started)).await?;
+        }
         let whole = Instant::now();
-        let until = self.wait_until_held(started).await?;
+        let until = self.wait_until_held(started).await?.max(whole);
         let after = trees::repaired(&trees::look(ground, connection).await?);
         let repaired = after.saturating_sub(trees::repaired(&before));
         let seconds = |until: Instant| (until - from).as_secs_f64();
         Ok(Happened { from, until, what: (repaired, seconds(until), seconds(whole)) })
-    }
-
-    /// The keys that differ: the last ones.
-    fn keys(&self) -> std::ops::Range<u64> {
-        let keys = self.asker.args.keys;
-        keys - self.differing..keys
     }
 
     /// What the node misses of a key: another value in each repetition, and none that a key was filled with.
@@ -163,7 +235,8 @@ impl Missed<'_> {
     }
 
     async fn write(&self) -> anyhow::Result<()> {
-        let puts = stream::iter(self.keys().map(|key| self.put(key))).buffer_unordered(FILLERS);
+        let puts =
+            stream::iter(self.keys.iter().map(|key| self.put(*key))).buffer_unordered(FILLERS);
         let failed = puts.filter_map(|put| std::future::ready(put.err())).next().await;
         match failed {
             Some(error) => bail!("what is to be missed cannot be written: {error}"),
@@ -173,7 +246,7 @@ impl Missed<'_> {
 
     /// Waits until the node's own copies are what was written; gives the time from which on all of them were.
     async fn wait_until_held(&self, started: Instant) -> anyhow::Result<Instant> {
-        let mut missing: Vec<u64> = self.keys().collect();
+        let mut missing = self.keys.clone();
         loop {
             let looked = Instant::now();
             let looks =
@@ -216,13 +289,14 @@ impl Repairs {
     fn new(
         args: &BenchArgs,
         operation: Operation,
-        (differing, repairs): (u64, Vec<Repair>),
+        (by, differing, repairs): (Bringing, u64, Vec<Repair>),
     ) -> Self {
         let ratio_median = beside::median_ratio(repairs.iter().map(|repair| &repair.beside));
         Self {
             operation: operation.name(),
             clients: args.clients as usize,
             rate: args.rate,
+            by,
             differing,
             repairs,
             ratio_median,
@@ -234,8 +308,8 @@ impl Repairs {
     /// A line a repair, and the verdict.
     pub(super) fn lines(&self) -> String {
         let mut table = format!(
-            "{:<9} {:>7} {:>9} {:>10} {:>10} {:>10} {:>10} {:>6} {:>9} {:>7} {:>8}\n",
-            "repair",
+            "by {:<6} {:>7} {:>9} {:>10} {:>10} {:>10} {:>10} {:>6} {:>9} {:>7} {:>8}\n",
+            self.by.name(),
             "clients",
             "differing",
             "idle op/s",

@@ -113,9 +113,9 @@ pub struct NodeConfig {
     pub max_requests: usize,
     /// How many requests a shard may coordinate at once: 1 to 1,000,000. One more is refused as overloaded.
     pub max_pending: usize,
-    /// How many requests may wait for a shard: 1 to 1,000,000. One more is refused as overloaded.
+    /// How many requests may wait for a shard: 1 to 1,000,000, of 64 MiB at most. One more is refused as overloaded.
     pub request_queue: usize,
-    /// How many messages of peers may wait for a shard: 1 to 1,000,000. One more is dropped.
+    /// How many messages of peers may wait for a shard: 1 to 1,000,000, of 64 MiB at most. One more is dropped.
     pub message_queue: usize,
     /// How many messages may wait for each peer: 1 to 1,000,000. One more is dropped.
     pub peer_queue: usize,

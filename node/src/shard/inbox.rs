@@ -1,9 +1,11 @@
-//! The way into a shard: one channel, in order, with a bound for each kind of load from outside.
+//! The way into a shard: one channel, in order, with bounds for each kind of load from outside, in number and in bytes: a
+//! disk that stalls must not fill the memory with large values.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
 
+use cartwheel_protocol::format::v1;
 use cartwheel_protocol::id::NodeId;
 use cartwheel_protocol::request::{Request, Response};
 use cartwheel_protocol::view::View;
@@ -15,9 +17,9 @@ use crate::gate::Gate;
 /// What a shard is given.
 pub(crate) enum Delivery {
     /// A client asks; the answer goes back through `reply`.
-    Request { request: Request, reply: oneshot::Sender<Response> },
+    Request { request: Request, reply: oneshot::Sender<Response>, bytes: usize },
     /// A peer says something, and that arrived at this time.
-    Messages { from: NodeId, messages: Vec<Message>, at: Instant },
+    Messages { from: NodeId, messages: Vec<Message>, at: Instant, bytes: usize },
     /// Go by this view.
     View(Arc<View>),
     /// What the node thinks or wants: of a peer, of the disk, that the shard reaps.
@@ -37,10 +39,42 @@ pub(crate) enum Refused {
     Stopped,
 }
 
+/// So many bytes of requests may wait for a shard, and as many of messages.
+const BYTES: usize = 64 << 20;
+
 /// How much is waiting, for both sides.
 struct Gates {
-    requests: Gate,
-    messages: Gate,
+    requests: Bounds,
+    messages: Bounds,
+}
+
+/// The bounds of one kind of load.
+struct Bounds {
+    number: Gate,
+    bytes: Gate,
+}
+
+impl Bounds {
+    fn new(limit: usize) -> Self {
+        Self { number: Gate::new(limit), bytes: Gate::new(BYTES) }
+    }
+
+    /// Lets in all of it, or nothing.
+    fn enter(&self, count: usize, bytes: usize) -> bool {
+        if !self.number.enter(count) {
+            return false;
+        }
+        let fits = self.bytes.enter(bytes);
+        if !fits {
+            self.number.leave(count);
+        }
+        fits
+    }
+
+    fn leave(&self, count: usize, bytes: usize) {
+        self.number.leave(count);
+        self.bytes.leave(bytes);
+    }
 }
 
 /// The senders' side.
@@ -63,7 +97,8 @@ pub(crate) struct Closed;
 /// The two ends of an inbox, in which so many requests and so many messages may wait.
 pub(crate) fn inbox(requests: usize, messages: usize) -> (Inbox, Outlet) {
     let (sender, receiver) = mpsc::channel();
-    let gates = Arc::new(Gates { requests: Gate::new(requests), messages: Gate::new(messages) });
+    let gates =
+        Arc::new(Gates { requests: Bounds::new(requests), messages: Bounds::new(messages) });
     (Inbox { sender, gates: gates.clone() }, Outlet { receiver, gates })
 }
 
@@ -74,18 +109,20 @@ impl Inbox {
         request: Request,
         reply: oneshot::Sender<Response>,
     ) -> Result<(), Refused> {
-        if !self.gates.requests.enter(1) {
+        let bytes = v1::request_size_hint(&request);
+        if !self.gates.requests.enter(1, bytes) {
             return Err(Refused::Full);
         }
-        self.send(Delivery::Request { request, reply })
+        self.send(Delivery::Request { request, reply, bytes })
     }
 
     /// A peer's messages, unless too many wait.
     pub(crate) fn messages(&self, from: NodeId, messages: Vec<Message>) -> Result<(), Refused> {
-        if !self.gates.messages.enter(messages.len()) {
+        let bytes = messages.iter().map(v1::message_size_hint).sum();
+        if !self.gates.messages.enter(messages.len(), bytes) {
             return Err(Refused::Full);
         }
-        self.send(Delivery::Messages { from, messages, at: Instant::now() })
+        self.send(Delivery::Messages { from, messages, at: Instant::now(), bytes })
     }
 
     /// What is never refused while the shard runs, because there can only be few of its kind.
@@ -95,7 +132,7 @@ impl Inbox {
 
     /// How many requests and messages wait.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        (self.gates.requests.within(), self.gates.messages.within())
+        (self.gates.requests.number.within(), self.gates.messages.number.within())
     }
 
     fn send(&self, delivery: Delivery) -> Result<(), Refused> {
@@ -128,8 +165,10 @@ impl Outlet {
 
     fn taken(&self, delivery: Delivery) -> Delivery {
         match &delivery {
-            Delivery::Request { .. } => self.gates.requests.leave(1),
-            Delivery::Messages { messages, .. } => self.gates.messages.leave(messages.len()),
+            Delivery::Request { bytes, .. } => self.gates.requests.leave(1, *bytes),
+            Delivery::Messages { messages, bytes, .. } => {
+                self.gates.messages.leave(messages.len(), *bytes);
+            }
             Delivery::View(_) | Delivery::Told(_) | Delivery::Durable | Delivery::Stop => {}
         }
         delivery
@@ -139,6 +178,7 @@ impl Outlet {
 #[cfg(test)]
 mod tests {
     use cartwheel_protocol::bucket::BucketName;
+    use cartwheel_protocol::id::PutId;
     use cartwheel_protocol::key::Key;
     use cartwheel_protocol::request::Operation;
 
@@ -163,6 +203,22 @@ mod tests {
         assert!(matches!(outlet.receive_more(), Some(Delivery::Durable)));
         let (reply, _hears) = oneshot::channel();
         assert_eq!(inbox.request(get(), reply), Ok(()), "there is room again");
+    }
+
+    #[test]
+    fn large_requests_fill_an_inbox_before_many_do_and_one_is_always_taken() {
+        let (inbox, outlet) = inbox(1_000, 1_000);
+        let ask = |bytes: usize| {
+            let value = vec![7; bytes].into();
+            let operation = Operation::Put { context: None, put_id: PutId(1), time_us: 0, value };
+            inbox.request(Request { operation, ..get() }, oneshot::channel().0)
+        };
+        assert_eq!(ask(2 * BYTES), Ok(()), "where nothing waits");
+        assert_eq!(ask(1), Err(Refused::Full));
+        assert_eq!(inbox.waiting(), (1, 0), "what was refused does not wait");
+        outlet.receive_more().expect("it waits");
+        let taken = (0..100).take_while(|_| ask(1 << 20).is_ok()).count();
+        assert!((60..64).contains(&taken), "{taken} of a MiB");
     }
 
     #[test]

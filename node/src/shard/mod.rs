@@ -206,11 +206,11 @@ impl<O: Outbound> Shard<O> {
     /// One delivery; how many steps it was, `None` if it is the end.
     fn take(&mut self, delivery: Delivery) -> Option<usize> {
         match delivery {
-            Delivery::Request { request, reply } => {
+            Delivery::Request { request, reply, .. } => {
                 self.request(request, reply);
                 Some(1)
             }
-            Delivery::Messages { from, messages, at } => {
+            Delivery::Messages { from, messages, at, .. } => {
                 let count = messages.len();
                 for message in messages {
                     self.message(from, message, at);

@@ -125,6 +125,16 @@ pub fn parse_record_key(bytes: &[u8]) -> Result<RecordKey, DecodeError> {
     key::parse_record_key(bytes)
 }
 
+/// About how many bytes a message takes, encoded or in memory.
+pub fn message_size_hint(message: &Message) -> usize {
+    message::size_hint(message)
+}
+
+/// About how many bytes a request takes, encoded or in memory.
+pub fn request_size_hint(request: &Request) -> usize {
+    request::size_hint(request)
+}
+
 fn frame(size_hint: usize, value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + size_hint);
     bytes.push(VERSION);
