@@ -9,10 +9,7 @@ use std::{
 };
 
 use assert_cmd::Command;
-use cartwheel_harness::ground::{
-    Ground,
-    process::{ClusterSpec, ProcessGround},
-};
+use cartwheel_harness::ground::process::{ClusterSpec, ProcessGround};
 use serde_json::Value;
 
 /// Runs the program; gives its exit code and what it printed.
@@ -25,7 +22,9 @@ fn cartwheel(arguments: &[&str]) -> (i32, String) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    (output.status.code().expect("an exit code"), said)
+    let code = output.status.code();
+    let code = code.unwrap_or_else(|| panic!("{arguments:?}: {}; it said:\n{said}", output.status));
+    (code, said)
 }
 
 fn one_node(folder: &Path, options: &[(&str, &str)]) -> ClusterSpec {
@@ -86,5 +85,5 @@ fn a_live_campaign_on_a_broken_rule_loses_additions_and_says_so() {
     let results: Value = serde_json::from_slice(&results).expect("results are JSON");
     assert_eq!((code, &results["valid?"]), (1, &Value::Bool(false)), "{said}");
     assert!(results["lost-count"].as_u64() > Some(0), "{said}");
-    assert!(results["acknowledged-count"].as_u64() > Some(100), "too little was tried: {said}");
+    assert!(results["acknowledged-count"].as_u64() > Some(30), "too little was tried: {said}");
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -190,19 +191,28 @@ fn an_engine_agrees_with_a_map_over_many_commits_and_restarts() {
     }
 }
 
+/// Set also where the writer panics: else the readers would go on for ever.
+struct SetAtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn readers_never_see_half_of_a_value_in_pieces() {
     on_each_engine(|engine| {
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                let _at_the_end = SetAtTheEnd(&done);
                 for round in 0..60_u8 {
                     let size = if round % 3 == 0 { 10 } else { 70_000 + 3000 * usize::from(round) };
                     put(engine, &[("k", Some(&vec![round; size]))]);
                 }
-                done.store(true, std::sync::atomic::Ordering::Release);
             });
-            while !done.load(std::sync::atomic::Ordering::Acquire) {
+            while !done.load(Ordering::Acquire) {
                 let page = engine.scan(b"", None, 2).unwrap();
                 let read = engine.read(b"k").unwrap();
                 for value in page.into_iter().map(|(_, value)| value.unwrap()).chain(read) {

@@ -11,12 +11,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use cartwheel_client::{Client, Error, Options};
 use cartwheel_node::{ClusterFile, EngineKind, NodeConfig, format_store, run};
 use cartwheel_protocol::id::{ClusterId, Zone};
 use cartwheel_protocol::layout::Member;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use cartwheel_protocol::request::Refusal;
+use rustix::process::{
+    Pid, Resource, Signal, getrlimit, kill_process, setrlimit, test_kill_process,
+};
 
 const CONFIG: &str = "CARTWHEEL_TEST_CONFIG";
+/// How many files a process may open at first.
+const GIVEN_FILES: u64 = 256;
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,6 +49,10 @@ fn child() {
             panic!("the nested process ended with {status}");
         }
         Err(_) => {
+            // What is given to a process is often a fraction of what it may ask for.
+            let mut files = getrlimit(Resource::Nofile);
+            files.current = Some(GIVEN_FILES);
+            setrlimit(Resource::Nofile, files).expect("it can ask for less");
             let config = NodeConfig::from_layers(Some(Path::new(&file)), toml::Table::new());
             let reason = run(config.expect("a good configuration")).expect("the node serves");
             std::process::exit(if reason.drained { 0 } else { 3 });
@@ -71,6 +81,10 @@ struct One {
 
 impl One {
     fn new(die_with_parent: bool) -> Self {
+        Self::with(|config| config.die_with_parent = die_with_parent)
+    }
+
+    fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         let store = format_store(&data, "n1").expect("a new store");
@@ -85,7 +99,8 @@ impl One {
         let cluster = folder.path().join("cluster.toml");
         ClusterFile::new(ClusterId(1), vec![member]).write(&cluster).expect("a file");
         let (engine, defaults) = (EngineKind::Sled, NodeConfig::default());
-        let config = NodeConfig { data, cluster, listen, engine, die_with_parent, ..defaults };
+        let mut config = NodeConfig { data, cluster, listen, engine, ..defaults };
+        change(&mut config);
         let text = toml::to_string(&config).expect("a configuration is TOML");
         std::fs::write(folder.path().join("node.toml"), text).expect("a file");
         Self { folder, listen }
@@ -94,6 +109,8 @@ impl One {
     fn start(&self, nest: bool) -> Process {
         let process = spawn(&self.folder.path().join("node.toml"), nest);
         self.wait("the node listens", || std::net::TcpStream::connect(self.listen).is_ok());
+        // It listens a moment before it serves.
+        self.wait("the mark goes while a node runs", || !self.is_marked_clean());
         process
     }
 
@@ -131,7 +148,6 @@ fn a_signal_ends_the_node_cleanly_and_a_kill_does_not() {
     let one = One::new(false);
     for signal in [Signal::TERM, Signal::INT] {
         let mut process = one.start(false);
-        assert!(!one.is_marked_clean(), "the mark goes while a node runs");
         kill_process(pid(&process), signal).expect("it runs");
         let status = process.0.wait().expect("it ends");
         assert_eq!(status.code(), Some(0), "{signal:?}");
@@ -142,6 +158,49 @@ fn a_signal_ends_the_node_cleanly_and_a_kill_does_not() {
     process.0.wait().expect("it ends");
     assert!(!one.is_marked_clean());
     drop(one.start(false));
+}
+
+/// A put that no quorum answers keeps a clean shutdown waiting; nobody has to wait with it.
+#[test]
+fn a_second_signal_ends_a_node_that_waits_for_requests() {
+    let one = One::with(|config| (config.drain_ms, config.max_timeout_ms) = (600_000, 600_000));
+    let mut process = one.start(false);
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let address = one.listen.to_string();
+    let client = runtime.block_on(Client::connect([address.clone()])).expect("it answers");
+    let asks = client.clone();
+    let asking = runtime.spawn(async move {
+        let three = Options::default().with_quorums(None, Some(3)).within(PATIENCE * 9);
+        asks.put(b"k", None, b"v", &three).await
+    });
+    let pending = || {
+        let seen = runtime.block_on(client.members_at(&address, PATIENCE)).expect("it answers");
+        seen.shards.iter().map(|shard| shard.pending).sum::<u64>()
+    };
+    one.wait("the put is under way", || pending() == 1);
+    kill_process(pid(&process), Signal::TERM).expect("it runs");
+    let quickly = Options::default().with_quorums(None, Some(1)).within(Duration::from_millis(50));
+    let late = || runtime.block_on(client.put(b"late", None, b"v", &quickly));
+    let refuses = || late() == Err(Error::Refused(Refusal::NotReady));
+    one.wait("it takes no more requests", refuses);
+    assert!(process.0.try_wait().expect("it can be asked").is_none(), "it waits for the put");
+    kill_process(pid(&process), Signal::TERM).expect("it runs");
+    let status = process.0.wait().expect("it ends");
+    assert_eq!(status.code(), Some(3), "requests were under way");
+    assert!(!one.is_marked_clean());
+    asking.abort();
+}
+
+#[test]
+fn a_node_may_open_as_many_files_as_the_system_lets_it() {
+    let one = One::new(false);
+    let process = one.start(false);
+    let limits = format!("/proc/{}/limits", process.0.id());
+    let limits = std::fs::read_to_string(limits).expect("the process runs");
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    let words: Vec<&str> = line.expect("it has one").split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{words:?}");
+    assert_ne!(words[3], GIVEN_FILES.to_string());
 }
 
 #[test]
@@ -166,20 +225,30 @@ fn a_node_that_is_not_to_outlives_its_parent() {
     kill_process(node, Signal::KILL).expect("it runs");
 }
 
-/// The one child of a process that starts one.
+/// The one child of a process that starts one. Not every kernel lists the children of a process, so all processes are asked
+/// for their parent.
 fn node_below(parent: Pid) -> Pid {
-    let raw = parent.as_raw_nonzero();
-    let threads = std::fs::read_dir(format!("/proc/{raw}/task")).expect("the parent runs");
-    let children = threads.flatten().filter_map(|thread| {
-        let text = std::fs::read_to_string(thread.path().join("children")).ok()?;
-        text.split_whitespace().next()?.parse().ok()
-    });
-    let child = children.last().expect("it has a child");
+    let processes = std::fs::read_dir("/proc").expect("processes are listed");
+    let mut numbers =
+        processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |number: &i32| {
+        Pid::from_raw(*number)
+            .and_then(state)
+            .is_some_and(|(_, above)| above == parent.as_raw_nonzero().get())
+    };
+    let child = numbers.find(is_child).expect("it has a child");
     Pid::from_raw(child).expect("a child has a number")
 }
 
 /// Whether it has ended and nobody has asked how.
 fn is_zombie(process: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
-    stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('Z')))
+    state(process).is_some_and(|(state, _)| state == "Z")
+}
+
+/// How a process is, in a letter, and the number of its parent.
+fn state(process: Pid) -> Option<(String, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
+    // The program's name before it may have anything in it.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }

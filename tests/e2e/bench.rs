@@ -3,6 +3,8 @@
 use assert_cmd::Command;
 use serde_json::Value;
 
+use crate::command::cartwheel;
+
 /// Runs a benchmark in a folder of its own; gives its report.
 fn bench(arguments: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
@@ -46,8 +48,9 @@ fn a_short_benchmark_prints_all_its_figures_as_json() {
 
 /// Messages for one put, in a cluster of so many nodes.
 fn messages(nodes: &str) -> f64 {
-    // Nothing is sent in the background that grows with the time.
-    let quiet = ["--node-option", "anti-entropy-every-ms=0"];
+    // Nothing is sent in the background that grows with the time, and nothing to a fallback where the machine stands still.
+    let quiet = ["anti-entropy-every-ms=0", "fallback-after-ms=10000"];
+    let quiet = quiet.map(|option| ["--node-option", option]).concat();
     let report =
         bench(&[&["--operation", "put", "--time", "2", "--nodes", nodes], &quiet[..]].concat());
     let row = &report["rows"][0];
@@ -72,4 +75,16 @@ fn keys_that_a_node_missed_are_repaired_while_clients_ask_for_others() {
     assert_eq!(repair["failed-count"], 0, "{report}");
     let seconds = |name: &str| repair[name].as_f64().unwrap_or_else(|| panic!("{name}: {report}"));
     assert!(seconds("trees-after-s") <= seconds("took-s"), "{report}");
+}
+
+#[test]
+fn hints_bring_a_node_what_it_missed_where_one_more_node_holds_them() {
+    let hints = ["--hints", "20", "--repetitions", "1", "--time", "4", "--rate", "200"];
+    let report = bench(&[&hints[..], &["--nodes", "4"]].concat());
+    let repairs = &report["repairs"];
+    assert_eq!((&repairs["by"], &repairs["differing"]), (&"hints".into(), &20.into()), "{report}");
+    let repair = &repairs["repairs"][0];
+    assert_eq!((&repair["repaired"], &repair["failed-count"]), (&0.into(), &0.into()), "{report}");
+    let (code, said) = cartwheel(&[&["bench"], &hints[..]].concat());
+    assert!(code != 0 && said.contains("--nodes 4 or more"), "{code}: {said}");
 }

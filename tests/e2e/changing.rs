@@ -4,7 +4,7 @@ use std::{fs, io::Write, path::Path};
 
 use serde_json::{Value, json};
 
-use super::campaigns::campaign;
+use super::campaigns::{UNHURRIED, campaign};
 
 /// Writes a schedule of these faults (kind and fields), each with its beginning and its length in milliseconds.
 /// For five nodes and twenty seconds.
@@ -45,7 +45,7 @@ fn members_come_and_go_and_a_wiped_disk_costs_nothing() {
     ];
     let schedule = schedule(store.path(), &faults, &[11_000]);
     let arguments = ["--time-limit", "20", "--nodes", "5", "--schedule", &schedule];
-    let (code, results, said) = campaign(store.path(), &arguments);
+    let (code, results, said) = campaign(store.path(), &[&arguments[..], &UNHURRIED].concat());
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
     assert_eq!(results["quiet-points"], 1, "{said}");
     let faults = &results["faults"];
@@ -60,7 +60,7 @@ fn members_come_and_go_and_a_wiped_disk_costs_nothing() {
     ] {
         assert_eq!(faults[name], count, "{name} of {faults}\n{said}");
     }
-    assert!(results["acknowledged-count"].as_u64() > Some(500), "{said}");
+    assert!(results["acknowledged-count"].as_u64() > Some(150), "{said}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_destroyed_zone_loses_nothing_where_copies_are_spread_over_zones() {
     let faults = [(2_000, 3_000, destroy), (15_000, 2_000, cut)];
     let schedule = schedule_of((6, 3), 20, store.path(), &faults, &[14_000]);
     let arguments = ["--time-limit", "20", "--nodes", "6", "--zones", "3", "--schedule", &schedule];
-    let (code, results, said) = campaign(store.path(), &arguments);
+    let (code, results, said) = campaign(store.path(), &[&arguments[..], &UNHURRIED].concat());
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
     let faults = &results["faults"];
     assert_eq!((&faults["zone-destroy"], &faults["zone"]), (&json!(1), &json!(1)), "{said}");
@@ -90,7 +90,9 @@ fn a_node_whose_disk_is_full_refuses_until_there_is_space_and_nothing_is_lost() 
     ];
     let schedule = schedule(store.path(), &faults, &[]);
     let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_cartwheel"))
-        .args(["campaign", "--time-limit", "20", "--schedule", &schedule, "--keep-data", "--store"])
+        .args(["campaign", "--time-limit", "20", "--schedule", &schedule, "--keep-data"])
+        .args(UNHURRIED)
+        .arg("--store")
         .arg(store.path())
         .timeout(std::time::Duration::from_secs(180))
         .output()
@@ -132,7 +134,7 @@ fn files_that_are_damaged_lose_nothing() {
     ];
     let schedule = schedule_of((5, 1), 9, store.path(), &faults, &[6_000]);
     let arguments = ["--time-limit", "9", "--nodes", "5", "--schedule", &schedule];
-    let (code, results, said) = campaign(store.path(), &arguments);
+    let (code, results, said) = campaign(store.path(), &[&arguments[..], &UNHURRIED].concat());
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
     assert_eq!(results["quiet-points"], 1, "{said}");
     let faults = &results["faults"];
@@ -143,19 +145,20 @@ fn files_that_are_damaged_lose_nothing() {
         fs::read_to_string(path).expect("a log")
     });
     assert!(logs.iter().any(|log| log.contains("damaged")), "{logs:?}\n{said}");
-    assert!(results["acknowledged-count"].as_u64() > Some(200), "{said}");
+    assert!(results["acknowledged-count"].as_u64() > Some(60), "{said}");
 }
 
 #[test]
 fn reap_rounds_among_other_faults_lose_nothing() {
     let store = tempfile::tempdir().expect("a folder");
-    let nodes = ["n3", "n1", "n4", "n2", "n5"];
+    // A run ends at once where a node is suspected at that moment, so each node has several.
+    let nodes = ["n3", "n1", "n4", "n2", "n5"].repeat(3);
     let reap = json!({ "kind": "reap", "nodes": nodes, "older_than_s": 2 });
     let kill = json!({ "kind": "kill", "node": "n2" });
     let faults = [(1_000, 700, kill), (4_500, 6_500, reap)];
     let schedule = schedule_of((5, 1), 12, store.path(), &faults, &[]);
     let arguments = ["--time-limit", "12", "--nodes", "5", "--schedule", &schedule];
-    let (code, results, said) = campaign(store.path(), &arguments);
+    let (code, results, said) = campaign(store.path(), &[&arguments[..], &UNHURRIED].concat());
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
     let faults = &results["faults"];
     assert_eq!((&faults["reap"], &faults["kill"]), (&json!(1), &json!(1)), "{said}");

@@ -39,6 +39,11 @@ impl Cluster {
 
     async fn start_as(nodes: usize, zones: usize, options: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        // Wherever temporary folders lie, they may be small.
+        let no_reserve = ("free-space-reserve-mib", "0");
+        let sets_its_own = options.iter().any(|(name, _)| *name == no_reserve.0);
+        let default = (!sets_its_own).then_some(&no_reserve);
+        let options = default.into_iter().chain(options);
         let spec = ClusterSpec {
             program: PathBuf::from(env!("CARGO_BIN_EXE_cartwheel")),
             nodes,
@@ -46,7 +51,7 @@ impl Cluster {
             logs: folder.path().join("logs"),
             first_port: None,
             first_http_port: None,
-            options: options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            options: options.map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             own_disks: false,
         };
         let ground = ProcessGround::start_in_zones(&spec, zones, false).await;

@@ -6,14 +6,16 @@ use assert_cmd::Command;
 
 pub(crate) fn cartwheel(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cartwheel"));
-    let output = command.args(arguments).timeout(std::time::Duration::from_secs(60)).output();
+    let output = command.args(arguments).timeout(std::time::Duration::from_secs(120)).output();
     let output = output.expect("it runs");
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    (output.status.code().expect("an exit code"), said)
+    let code = output.status.code();
+    let code = code.unwrap_or_else(|| panic!("{arguments:?}: {}; it said:\n{said}", output.status));
+    (code, said)
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use cartwheel_client::{Client, Look};
 use cartwheel_harness::fault::{NodeNumber, ZoneNumber};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, run},
@@ -22,12 +23,26 @@ fn done(node: &str, arguments: &[&str]) -> String {
     said
 }
 
-/// A field of a member, as `ring` shows it.
-fn seen(node: &str, name: &str, field: &str) -> serde_json::Value {
+/// A field of a member, as `ring` shows it; null where it is not listed.
+fn seen(node: &str, name: &str, field: &str) -> Value {
     let ring = json(node, &["ring"]);
     let members = ring["members"].as_array().expect("members");
     let member = members.iter().find(|member| member["name"] == name);
-    member.unwrap_or_else(|| panic!("no {name} in {ring}"))[field].clone()
+    member.map_or(Value::Null, |member| member[field].clone())
+}
+
+/// Looks until it is so; what was seen then. A change is done where one node goes by the new layout, and the one that is asked may
+/// be the last to follow.
+async fn until(what: &str, look: impl Fn() -> Value, is_so: impl Fn(&Value) -> bool) -> Value {
+    let began = Instant::now();
+    loop {
+        let seen = look();
+        if is_so(&seen) {
+            return seen;
+        }
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}; {seen}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[test]
@@ -36,9 +51,12 @@ fn members_are_listed_planned_for_weighed_and_let_go() {
         let cluster = Cluster::start(4).await;
         let node = cluster.ground.addresses()[0].to_string();
         let names = ["n1", "n2", "n3", "n4"];
-        let list = json(&node, &["member", "list"]);
+        let all_up = |list: &Value| {
+            let nodes = list["nodes"].as_array().expect("nodes");
+            nodes.iter().all(|row| row["status"] == "up")
+        };
+        let list = until("all are up", || json(&node, &["member", "list"]), all_up).await;
         let nodes = list["nodes"].as_array().expect("nodes");
-        assert!(nodes.iter().all(|row| row["status"] == "up"), "{list}");
         let mut listed: Vec<_> = nodes.iter().filter_map(|row| row["name"].as_str()).collect();
         listed.sort_unstable();
         assert_eq!(listed, names);
@@ -51,11 +69,11 @@ fn members_are_listed_planned_for_weighed_and_let_go() {
         assert_eq!(json(&node, &["ring"])["layout"], 1, "a plan changes nothing");
 
         done(&node, &["member", "weight", "n2", "2"]);
-        assert_eq!(seen(&node, "n2", "weight"), 2);
+        until("n2 weighs 2", || seen(&node, "n2", "weight"), |weight| *weight == 2).await;
         assert!(seen(&node, "n2", "slots").as_u64() > seen(&node, "n3", "slots").as_u64());
         done(&node, &["member", "leave", "n4"]);
-        let ring = json(&node, &["ring"]);
-        assert_eq!(ring["members"].as_array().map(Vec::len), Some(3), "{ring}");
+        let are_three = |ring: &Value| ring["members"].as_array().map(Vec::len) == Some(3);
+        let ring = until("three members are left", || json(&node, &["ring"]), are_three).await;
         assert_eq!(json(&node, &["cart", "show", "ann"])["items"][0]["sku"], "milk");
         assert_eq!(json(&node, &["quiet", "--timeout", "60000"])["quiet"], true);
 
@@ -72,27 +90,30 @@ fn members_are_listed_planned_for_weighed_and_let_go() {
     });
 }
 
-/// Starts a node that knows the cluster and is no member, and waits until the cluster knows it.
+/// Starts a node that knows the cluster and is no member, and waits until every member knows it: any of them may be asked.
 async fn newcomer(cluster: &Cluster, number: usize) {
     let (place, zone) = (NodeNumber(number - 1), ZoneNumber(0));
     cluster.ground.start_fresh(place, zone, false).await.expect("it starts");
     let (node, name) = (cluster.ground.addresses()[0].to_string(), format!("n{number}"));
+    let client = Client::connect([node]).await.expect("the first node answers");
     let began = Instant::now();
     loop {
-        let list = json(&node, &["member", "list"]);
-        let nodes = list["nodes"].as_array().expect("nodes");
-        if nodes.iter().any(|row| row["name"] == name.as_str()) {
+        let looks = client.look(PATIENCE).await.expect("a node tells who there is");
+        let knows = |look: &Look| {
+            look.says.as_ref().is_ok_and(|says| says.rows.iter().any(|row| row.name == name))
+        };
+        if looks.iter().all(knows) {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "{name} is not known: {list}");
+        assert!(began.elapsed() < PATIENCE, "{name} is not known to all: {looks:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// How many former members the layout lists as draining.
-fn draining(node: &str) -> usize {
+fn draining(node: &str) -> Value {
     let list = json(node, &["member", "list"]);
-    list["view"]["draining"].as_array().map_or(0, Vec::len)
+    json!(list["view"]["draining"].as_array().map_or(0, Vec::len))
 }
 
 #[test]
@@ -107,22 +128,25 @@ fn newcomers_join_and_replace_and_the_dead_are_removed_and_forgotten() {
         let gets = nodes.map(|row| row["gets"].as_array().map_or(0, Vec::len)).sum::<usize>();
         assert_eq!(plan["sizes"][0]["moves"], gets, "the plan names what moves: {plan}");
         done(&node, &["member", "join", "n5"]);
-        assert!(seen(&node, "n5", "slots").as_u64() > Some(0));
+        let has_some = |slots: &Value| slots.as_u64() > Some(0);
+        until("n5 has slots", || seen(&node, "n5", "slots"), has_some).await;
 
         newcomer(&cluster, 6).await;
         cluster.kill(1).await;
         let seats = seen(&node, "n2", "slots");
+        assert!(seats.as_u64() > Some(0), "{seats}");
         done(&node, &["member", "replace", "n2", "n6"]);
-        assert_eq!(seen(&node, "n6", "slots"), seats, "it has n2's seat");
-        assert_eq!(draining(&node), 1, "n2 may hold the only copy of something");
+        until("n6 has n2's seat", || seen(&node, "n6", "slots"), |slots| *slots == seats).await;
+        let only_copy = "n2 drains: it may hold the only copy of something";
+        until(only_copy, || draining(&node), |count| *count == 1).await;
         done(&node, &["member", "forget", "n2"]);
-        assert_eq!(draining(&node), 0);
+        until("n2 is given up", || draining(&node), |count| *count == 0).await;
 
         cluster.kill(2).await;
         done(&node, &["member", "remove", "n3"]);
         done(&node, &["member", "forget", "n3"]);
         done(&node, &["member", "zone", "n4", "z2"]);
-        assert_eq!(seen(&node, "n4", "zone"), "z2");
+        until("n4 is in z2", || seen(&node, "n4", "zone"), |zone| *zone == "z2").await;
         let said = done(&node, &["status"]);
         assert!(said.contains("2 zones"), "status says how many zones hold a partition:\n{said}");
         assert_eq!(json(&node, &["quiet", "--timeout", "60000"])["quiet"], true);
@@ -139,18 +163,37 @@ fn newcomers_join_and_replace_and_the_dead_are_removed_and_forgotten() {
     });
 }
 
+/// Adds to a cart in a new bucket, which a node refuses as long as it does not go by the layout that has it.
+async fn first_addition(node: &str, bucket: &str) {
+    let add = ["cart", "add", "ann", "milk", "--bucket", bucket, "--node", node];
+    let began = Instant::now();
+    loop {
+        let (code, said) = cartwheel(&add);
+        if code == 0 {
+            return;
+        }
+        assert!(code == 1 && said.contains("no bucket"), "{code}: {said}");
+        assert!(began.elapsed() < PATIENCE, "{bucket} stays unknown: {said}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[test]
 fn buckets_are_created_listed_and_set() {
     run(async {
         let cluster = Cluster::start(3).await;
         let node = cluster.ground.addresses()[0].to_string();
+        let list = || json(&node, &["bucket", "list"]);
+        let orders = |buckets: &Value| {
+            let orders = buckets.as_array()?.iter().find(|bucket| bucket["name"] == "orders")?;
+            Some((orders["r"].clone(), orders["w"].clone()))
+        };
         done(&node, &["bucket", "create", "orders", "--kind", "cart"]);
-        done(&node, &["cart", "add", "ann", "milk", "--bucket", "orders"]);
+        until("the bucket is listed", list, |buckets| orders(buckets).is_some()).await;
+        first_addition(&node, "orders").await;
         done(&node, &["bucket", "set", "orders", "-r", "1", "-w", "3"]);
-        let buckets = json(&node, &["bucket", "list"]);
-        let orders = buckets.as_array().and_then(|all| all.iter().find(|b| b["name"] == "orders"));
-        let orders = orders.unwrap_or_else(|| panic!("no orders in {buckets}"));
-        assert_eq!((&orders["r"], &orders["w"]), (&json!(1), &json!(3)));
+        let are_set = |buckets: &Value| orders(buckets) == Some((json!(1), json!(3)));
+        let buckets = until("r and w are set", list, are_set).await;
         let rows: &[Row<'_>] = &[
             (&["bucket", "create", "Bad Name"], 254, "1 to 64"),
             (&["bucket", "create", "x", "--kind", "list"], 254, "register, cart"),

@@ -11,10 +11,20 @@ use crate::{
 /// What is asked, its exit code, and a word that the error must have.
 pub(crate) type Row<'a> = (&'a [&'a str], i32, &'a str);
 
+/// How often a row is tried. An answer that the client does not wait for leaves the outcome unknown, and the next node's refusal
+/// does not take that back; nor does an earlier one count where the last node is not reached in time.
+const TRIES: usize = 5;
+
 pub(crate) fn check(node: &str, rows: &[Row<'_>]) {
     for (arguments, code, word) in rows {
         let at = [*arguments, &["--node", node]].concat();
-        let (exited, said) = cartwheel(&at);
+        let (mut exited, mut said) = cartwheel(&at);
+        for _ in 1..TRIES {
+            if exited == *code || ![2, 255].contains(&exited) {
+                break;
+            }
+            (exited, said) = cartwheel(&at);
+        }
         assert_eq!(exited, *code, "{arguments:?} said:\n{said}");
         assert!(said.contains(word), "{arguments:?} does not say {word}:\n{said}");
     }
@@ -113,7 +123,8 @@ fn below_the_reserve_of_free_space_writes_are_refused_and_reads_go_on() {
         let reserve = [("free-space-reserve-mib", "1073741824")];
         let cluster = Cluster::start_with(3, &reserve).await;
         let node = cluster.ground.addresses()[0].to_string();
-        let in_time = ["--timeout", "400"];
+        // All of it passes, for another node might have space.
+        let in_time = ["--timeout", "1500"];
         let id = add_id();
         let rows: &[&[&str]] = &[
             &["put", "k", "v"],

@@ -32,8 +32,8 @@ async fn cluster() -> (Cluster, Client) {
 async fn client_of(cluster: &Cluster) -> Client {
     let config = ClientConfig {
         connecting: Connecting { cluster: Some(CLUSTER), ..Connecting::default() },
-        patience: Duration::from_millis(50),
-        grace: Duration::from_millis(50),
+        patience: Duration::from_millis(500),
+        grace: Duration::from_millis(500),
     };
     Client::connect_with(cluster.addresses.clone(), config).await.unwrap()
 }
@@ -82,7 +82,7 @@ async fn a_cart_operation_is_repeated_with_the_same_ids_at_the_next_owner() {
 async fn a_register_put_that_met_silence_is_not_sent_again() {
     let (cluster, client) = cluster().await;
     cluster.nodes[0].will([Act::Silence]);
-    let put = client.put(b"k", None, b"v", &registers(200)).await;
+    let put = client.put(b"k", None, b"v", &registers(1_000)).await;
     assert!(matches!(put, Err(Error::Unknown(Doubt::Silence(_)))), "{put:?}");
     let sent: Vec<usize> = cluster.nodes.iter().map(|node| node.asked().len()).collect();
     assert_eq!(sent, [1, 0, 0]);
@@ -92,7 +92,7 @@ async fn a_register_put_that_met_silence_is_not_sent_again() {
 async fn a_register_delete_and_a_partial_put_are_not_sent_again_either() {
     let (cluster, client) = cluster().await;
     cluster.nodes[0].will([Act::Silence, unavailable()]);
-    let deleted = client.delete(b"k", None, &registers(200)).await;
+    let deleted = client.delete(b"k", None, &registers(1_000)).await;
     assert!(matches!(deleted, Err(Error::Unknown(Doubt::Silence(_)))), "{deleted:?}");
     let first = registers(5_000).asking(Ask::First(node_id(0)));
     let put = client.put(b"k", None, b"v", &first).await;
@@ -131,7 +131,7 @@ async fn where_every_disk_is_short_of_space_the_put_is_refused_for_certain() {
     for node in &cluster.nodes {
         node.will((0..200).map(|_| refused(Refusal::DiskFull)));
     }
-    let put = client.put(b"k", None, b"v", &registers(200)).await;
+    let put = client.put(b"k", None, b"v", &registers(1_000)).await;
     assert_eq!(put, Err(Error::Refused(Refusal::DiskFull)));
     let asked = cluster.nodes.iter().filter(|node| !node.asked().is_empty()).count();
     assert_eq!(asked, 3, "each may have had space");
@@ -144,7 +144,7 @@ async fn however_long_an_outage_lasts_patience_with_one_node_ends_with_the_reque
     let config = ClientConfig {
         connecting: Connecting { cluster: Some(CLUSTER), ..Connecting::default() },
         patience: Duration::MAX,
-        grace: Duration::from_millis(50),
+        grace: Duration::from_millis(500),
     };
     let client = Client::connect_with(cluster.addresses.clone(), config).await.unwrap();
     for at in 0..3 {
@@ -235,7 +235,7 @@ async fn a_read_is_repeated_and_leaves_nothing_unknown() {
     for node in &cluster.nodes {
         node.will((0..200).map(|_| unavailable()));
     }
-    let short = client.get(b"k", &registers(100)).await;
+    let short = client.get(b"k", &registers(1_000)).await;
     assert_eq!(short, Err(Error::Unavailable { have: 1, need: 2 }));
 }
 

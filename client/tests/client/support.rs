@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -20,7 +21,10 @@ use cartwheel_protocol::{
     membership::MemberMessage,
     request::{Request, Response},
 };
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::Notify,
+};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xc0ffee);
 pub(crate) const LAYOUT: LayoutHash = LayoutHash(0x1a);
@@ -126,6 +130,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) servers: Vec<Option<Server>>,
     pub(crate) addresses: Vec<String>,
+    /// Each node's port, also when it is killed.
+    reserved: Vec<TcpSocket>,
 }
 
 pub(crate) fn node_id(at: usize) -> NodeId {
@@ -144,16 +150,19 @@ pub(crate) fn identity(node: NodeId, address: &str) -> Identity {
 
 impl Cluster {
     pub(crate) async fn start(limits: &Limits) -> Self {
-        let mut cluster = Self { nodes: vec![], servers: vec![], addresses: vec![] };
+        let mut cluster =
+            Self { nodes: vec![], servers: vec![], addresses: vec![], reserved: vec![] };
         for at in 0..3 {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap().to_string();
+            let (address, reserved) = reserve();
+            let listener = TcpListener::bind(address).await.unwrap();
+            let address = address.to_string();
             let node = Arc::new(Node::default());
             let identity = identity(node_id(at), &address);
             let server = Server::start(listener, identity, limits.clone(), node.clone()).unwrap();
             cluster.nodes.push(node);
             cluster.servers.push(Some(server));
             cluster.addresses.push(address);
+            cluster.reserved.push(reserved);
         }
         for node in &cluster.nodes {
             *node.directory.lock().unwrap() = Some(cluster.directory());
@@ -200,11 +209,20 @@ impl Cluster {
     }
 }
 
-/// Waits until something holds, at most five seconds.
+/// A loopback port that the system chooses and keeps for us as long as the socket lives: bound, but not listened on, so that
+/// nobody else is given it and it can be listened on again and again.
+fn reserve() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    (socket.local_addr().unwrap(), socket)
+}
+
+/// Waits until something holds, at most half a minute.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
-        assert!(Instant::now() < deadline, "not within five seconds: {what}");
+        assert!(Instant::now() < deadline, "not within half a minute: {what}");
         // Between two looks at the condition, which alone decides.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_loop_has_one_operation_a_client() {
-        let load = Load { clients: 3, rate: None, warm_up: 20 * MS, time: 100 * MS };
+        let load = Load { clients: 3, rate: None, warm_up: 20 * MS, time: 1_000 * MS };
         let (under_way, most, warm) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let measured = run(
             &load,

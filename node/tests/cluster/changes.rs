@@ -9,7 +9,7 @@ use cartwheel_client::service::{BucketEntry, RequestError};
 use cartwheel_client::{AddId, Ask, Client, Error, NodeId, Options, Progress};
 use cartwheel_node::{EngineKind, NodeConfig};
 
-use crate::cluster::{self, Cluster, PATIENCE, put};
+use crate::cluster::{self, Cluster, PATIENCE, put, reserve};
 
 const CARTS: usize = 40;
 
@@ -275,11 +275,13 @@ async fn a_node_whose_store_cannot_be_opened_takes_its_old_place_as_a_new_node()
 async fn a_node_alone_forms_a_cluster_and_one_with_a_seed_that_does_not_answer_does_not() {
     let mut cluster = Cluster::start(1, EngineKind::Memory).await;
     let data = tempfile::tempdir().expect("a folder");
+    let (listen, _reserved) = reserve();
     let alone = NodeConfig {
         data: data.path().join("data"),
         name: Some("alone".into()),
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen,
         shards: 1,
+        free_space_reserve_mib: Some(0),
         ..NodeConfig::default()
     };
     let start = |config: &NodeConfig| {
@@ -300,6 +302,7 @@ async fn a_node_alone_forms_a_cluster_and_one_with_a_seed_that_does_not_answer_d
     let seeded = NodeConfig {
         data: data.path().join("other"),
         name: Some("other".into()),
+        listen: ([127, 0, 0, 1], 0).into(),
         seed: vec![address],
         ..alone
     };
@@ -337,6 +340,8 @@ async fn a_wish_that_the_layout_refuses_is_not_staged_and_one_that_it_takes_can_
         w: 1,
     };
     change(&client, Wish::BucketCreate(bucket)).await;
+    // It is done where one node goes by it; others do not know the bucket until they do.
+    cluster.wait_for("all go by the new layout", |status| status.view.starts_with("v2")).await;
     client.refresh().await.expect("a layout");
     let added = client.cart_with("ann", Options::bucket("lists")).add("milk", 1).await;
     assert!(!matches!(added, Err(Error::Refused(_))), "{added:?}");
@@ -350,9 +355,7 @@ async fn a_member_that_comes_back_elsewhere_is_found_there_and_listed_there() {
     let client = client(&cluster, &[0]).await;
     let moved = id(&cluster, 2);
     cluster.kill(2).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let elsewhere = free.local_addr().expect("a bound listener has an address");
-    drop(free);
+    let (elsewhere, _reserved) = reserve();
     cluster.configs[2].listen = elsewhere;
     cluster.configs[2].advertise = Some(elsewhere.to_string());
     cluster.restart(2).await.expect("the store is sound");

@@ -1,7 +1,7 @@
 //! Nodes in this process, on ports that the system chooses, and a client without cleverness.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,18 @@ use cartwheel_protocol::object::Addition;
 use cartwheel_protocol::request::{Operation, Request, Response};
 use tarpc::client::{Config, RpcError};
 use tarpc::context;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cluster whose nodes can be started and ended one by one.
 pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     pub(crate) configs: Vec<NodeConfig>,
     nodes: Vec<Option<Node>>,
+    /// Each node's port, also while it does not run.
+    reserved: Vec<TcpSocket>,
 }
 
 impl Cluster {
@@ -45,23 +47,21 @@ impl Cluster {
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let cluster = folder.path().join("cluster.toml");
-        let (mut members, mut configs, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut members, mut configs, mut reserved) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=nodes {
             let (name, data) = (format!("n{number}"), folder.path().join(format!("n{number}")));
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let listen = listener.local_addr().expect("a bound listener has an address");
+            let (listen, socket) = reserve();
             let mut config = config(data, cluster.clone(), listen, engine);
             change(number - 1, &mut config);
             let store = format_store(&config.data, &name).expect("a new store");
             members.push(member(&store, listen));
             configs.push(config);
-            listeners.push(listener);
+            reserved.push(socket);
         }
         ClusterFile::new(ClusterId(0xc1), members).write(&cluster).expect("a cluster file");
-        let mut this = Self { folder, configs, nodes: Vec::new() };
-        for (config, listener) in this.configs.iter().zip(listeners) {
-            let options = loudly(Options { listener: Some(listener), ..Options::default() });
-            let node = Node::start(config.clone(), options).await.expect("the node starts");
+        let mut this = Self { folder, configs, nodes: Vec::new(), reserved };
+        for config in &this.configs {
+            let node = started(config, Options::default()).await.expect("the node starts");
             this.nodes.push(Some(node));
         }
         this.wait_for("every node is connected to all", |status| {
@@ -76,15 +76,14 @@ impl Cluster {
         let number = self.nodes.len();
         let data = self.folder.path().join(format!("data{}", number + 1));
         format_store(&data, name).expect("a new store");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let listen = listener.local_addr().expect("a bound listener has an address");
+        let (listen, socket) = reserve();
         let mut config = config(data, PathBuf::new(), listen, self.configs[0].engine);
         config.seed = seeds.iter().map(|seed| self.configs[*seed].listen.to_string()).collect();
         config.join = true;
-        let options = loudly(Options { listener: Some(listener), ..Options::default() });
-        let node = Node::start(config.clone(), options).await.expect("the node starts");
+        let node = started(&config, Options::default()).await.expect("the node starts");
         self.configs.push(config);
         self.nodes.push(Some(node));
+        self.reserved.push(socket);
         number
     }
 
@@ -99,7 +98,7 @@ impl Cluster {
         number: usize,
         options: Options,
     ) -> Result<(), NodeError> {
-        let node = Node::start(self.configs[number].clone(), loudly(options)).await?;
+        let node = started(&self.configs[number], options).await?;
         assert!(self.nodes[number].replace(node).is_none(), "it ran already");
         Ok(())
     }
@@ -133,6 +132,22 @@ impl Cluster {
     }
 }
 
+/// A loopback port that the system chooses and keeps for us as long as the socket lives: bound, but not listened on, so that
+/// nobody else is given it and a node, which may share it, can listen on it again and again.
+pub(crate) fn reserve() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("a port can be shared");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    (socket.local_addr().expect("a bound socket has an address"), socket)
+}
+
+/// Starts a node. One with a new store waits for its seeds, however long they are silent.
+async fn started(config: &NodeConfig, options: Options) -> Result<Node, NodeError> {
+    let starting = Node::start(config.clone(), loudly(options));
+    let started = tokio::time::timeout(PATIENCE, starting).await;
+    started.unwrap_or_else(|_| panic!("{:?} does not start within {PATIENCE:?}", config.data))
+}
+
 /// A node that fails ends this process, as it would end its own, after saying why past libtest, which shows nothing of
 /// a process that ends so.
 fn loudly(mut options: Options) -> Options {
@@ -140,6 +155,8 @@ fn loudly(mut options: Options) -> Options {
         Box::new(|reason| {
             // Nothing can be done where even this fails.
             drop(writeln!(std::io::stderr(), "a node of this test failed: {reason}"));
+            #[cfg(target_os = "linux")]
+            crate::space::unmount_all();
             std::process::exit(cartwheel_node::EXIT_FAIL_STOP)
         })
     });
@@ -157,8 +174,17 @@ fn member(store: &cartwheel_node::StoreId, listen: SocketAddr) -> Member {
 }
 
 fn config(data: PathBuf, cluster: PathBuf, listen: SocketAddr, engine: EngineKind) -> NodeConfig {
-    let (shards, gossip_every_ms) = (2, 50);
-    NodeConfig { data, cluster, listen, engine, shards, gossip_every_ms, ..NodeConfig::default() }
+    NodeConfig {
+        data,
+        cluster,
+        listen,
+        engine,
+        shards: 2,
+        gossip_every_ms: 50,
+        // Wherever temporary folders lie, they may be small.
+        free_space_reserve_mib: Some(0),
+        ..NodeConfig::default()
+    }
 }
 
 /// One connection to one node: it asks that node and no other, once.

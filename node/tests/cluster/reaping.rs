@@ -42,6 +42,25 @@ async fn reaps(client: &Client, up_to: Option<AddId>) -> ReapSeen {
     ended(client).await
 }
 
+/// Whether a run came through. One that ended because a node was away is to be repeated: where the machine stood still for a
+/// moment, all nodes are there and one is suspected all the same.
+fn came_through(seen: &ReapSeen) -> bool {
+    assert!(matches!(seen.end, Some(ReapEnd::Done | ReapEnd::Away(_))), "{seen:?}");
+    seen.end == Some(ReapEnd::Done)
+}
+
+/// Has a node, while all are there, reap until a run comes through.
+async fn comes_through(client: &Client, up_to: Option<AddId>) {
+    let began = Instant::now();
+    loop {
+        let seen = reaps(client, up_to).await;
+        if came_through(&seen) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "no run comes through: {seen:?}");
+    }
+}
+
 async fn clients(cluster: &Cluster) -> [Client; 3] {
     [cluster.client(0).await, cluster.client(1).await, cluster.client(2).await]
 }
@@ -65,16 +84,22 @@ async fn what_was_deleted_goes_from_every_owner_and_what_is_live_stays() {
         delete(&clients[number % 3], &format!("k{number}")).await;
     }
     // Two at once end each other's rounds; neither frees what it must not, and both come to an end.
-    assert_eq!(clients[0].reap(None).await, Ok(()));
-    assert_eq!(clients[1].reap(None).await, Ok(()));
-    let together = [ended(&clients[0]).await, ended(&clients[1]).await];
-    assert!(together.iter().all(|seen| seen.end == Some(ReapEnd::Done)), "{together:?}");
+    let began = Instant::now();
+    loop {
+        assert_eq!(clients[0].reap(None).await, Ok(()));
+        assert_eq!(clients[1].reap(None).await, Ok(()));
+        let together = [ended(&clients[0]).await, ended(&clients[1]).await];
+        if together.each_ref().map(came_through) == [true, true] {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "they do not come through: {together:?}");
+    }
 
     let began = Instant::now();
     while freed(&clients).await.records < 3 * KEYS as u64 {
         assert!(began.elapsed() < PATIENCE, "{:?}", freed(&clients).await);
         for client in &clients {
-            assert_eq!(reaps(client, None).await.end, Some(ReapEnd::Done));
+            comes_through(client, None).await;
         }
     }
     assert_eq!(freed(&clients).await.records, 3 * KEYS as u64, "no more than was deleted");
@@ -131,7 +156,7 @@ async fn a_cancelled_addition_goes_and_one_as_old_is_refused_from_then_on() {
     while freed(&clients).await.cancelled < 3 {
         assert!(began.elapsed() < PATIENCE, "the old cancellation stays");
         for client in &clients {
-            assert_eq!(reaps(client, Some(hours_ago(24))).await.end, Some(ReapEnd::Done));
+            comes_through(client, Some(hours_ago(24))).await;
         }
     }
     assert_eq!(freed(&clients).await.cancelled, 3, "the young one stays");

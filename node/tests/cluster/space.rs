@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use cartwheel_client::service::Status;
 use cartwheel_node::EngineKind;
+use cartwheel_node::engine::{Batch, Engine, SledEngine};
 use cartwheel_protocol::request::{Refusal, Request, Response};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -16,6 +19,22 @@ const DISK_MIB: u64 = 96;
 const RESERVE_MIB: u64 = 16;
 /// How much the ballast leaves free.
 const FREE_MIB: u64 = 24;
+
+/// Where small disks are mounted: a node that fails ends this process, which drops nothing then.
+static MOUNTED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn mounted() -> MutexGuard<'static, Vec<PathBuf>> {
+    MOUNTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unmounts every small disk of this process, which is about to end.
+pub(crate) fn unmount_all() {
+    for path in mounted().drain(..) {
+        // Nothing can be done where this fails.
+        let _: Result<(), rustix::io::Errno> = unmount(&path, UnmountFlags::DETACH);
+        let _: std::io::Result<()> = fs::remove_dir(&path);
+    }
+}
 
 /// A file system in memory, mounted as long as this lives.
 struct SmallDisk(tempfile::TempDir);
@@ -29,7 +48,10 @@ impl SmallDisk {
         let size = std::ffi::CString::new(size).expect("no zero byte");
         match mount("cartwheel", folder.path(), "tmpfs", MountFlags::empty(), Some(size.as_c_str()))
         {
-            Ok(()) => Some(Self(folder)),
+            Ok(()) => {
+                mounted().push(folder.path().to_owned());
+                Some(Self(folder))
+            }
             Err(why) => {
                 let said = format!("skipped: a small file system cannot be mounted here: {why}\n");
                 std::io::stderr().write_all(said.as_bytes()).expect("standard error takes it");
@@ -42,9 +64,13 @@ impl SmallDisk {
         self.0.path()
     }
 
-    fn free_mib(&self) -> u64 {
+    fn free_bytes(&self) -> u64 {
         let stat = rustix::fs::statvfs(self.path()).expect("it is mounted");
-        (stat.f_bavail * stat.f_frsize) >> 20
+        stat.f_bavail * stat.f_frsize
+    }
+
+    fn free_mib(&self) -> u64 {
+        self.free_bytes() >> 20
     }
 
     /// Takes all but [`FREE_MIB`] until the file is removed.
@@ -63,6 +89,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
+        mounted().retain(|path| path != self.path());
         // Whoever failed may still have files open there.
         let unmounted = unmount(self.path(), UnmountFlags::DETACH);
         assert!(unmounted.is_ok() || std::thread::panicking(), "{unmounted:?}");
@@ -182,4 +209,43 @@ async fn a_node_short_of_space_takes_a_hint_and_hands_it_over() {
     for number in 0..4 {
         cluster.kill(number).await;
     }
+}
+
+/// At a start sled writes a snapshot beside the one that it has, which grows with the number of records.
+#[test]
+fn a_store_opens_where_there_is_no_room_for_a_second_snapshot() {
+    const RECORDS: u32 = 100_000;
+    let Some(disk) = SmallDisk::mount_or_skip() else { return };
+    let path = disk.path().join("sled");
+    let engine = SledEngine::open(&path).expect("a new store");
+    let write = |from: u32, until: u32| {
+        let mut batch = Batch::new();
+        for number in from..until {
+            batch.write(Bytes::from(format!("key {number:08}")), Some(Bytes::from_static(b"v")));
+        }
+        batch
+    };
+    for from in (0..RECORDS).step_by(10_000) {
+        engine.commit(write(from, from + 10_000)).expect("it commits");
+    }
+    drop(engine);
+    let snapshots = || {
+        let entries = fs::read_dir(&path).expect("a folder").flatten();
+        let snapshots =
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("snap."));
+        snapshots.map(|entry| entry.metadata().expect("it is there").len()).sum::<u64>()
+    };
+    let engine = SledEngine::open(&path).expect("a sound store");
+    engine.commit(write(RECORDS, RECORDS + 1)).expect("it commits");
+    drop(engine);
+    let taken = snapshots();
+    let mut ballast = fs::File::create(disk.path().join("ballast")).expect("a file");
+    while disk.free_bytes() > taken / 2 {
+        let most = (disk.free_bytes() - taken / 2).min(1 << 20) as usize;
+        ballast.write_all(&vec![1; most]).expect("there is space");
+    }
+    let engine = SledEngine::open(&path).expect("its old snapshot makes room");
+    let page = engine.scan(b"", None, RECORDS as usize * 2).expect("it can be listed");
+    assert_eq!(page.len(), RECORDS as usize + 1);
+    drop(engine);
 }
