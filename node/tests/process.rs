@@ -5,10 +5,10 @@
 
 #![cfg(target_os = "linux")]
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use cartwheel_client::{Client, Error, Options};
@@ -16,6 +16,8 @@ use cartwheel_node::{ClusterFile, EngineKind, NodeConfig, format_store, run};
 use cartwheel_protocol::id::{ClusterId, Zone};
 use cartwheel_protocol::layout::Member;
 use cartwheel_protocol::request::Refusal;
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use rustix::process::{
     Pid, Resource, Signal, getrlimit, kill_process, setrlimit, test_kill_process,
 };
@@ -24,7 +26,7 @@ const CONFIG: &str = "CARTWHEEL_TEST_CONFIG";
 /// How many files a process may open at first.
 const GIVEN_FILES: u64 = 256;
 /// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A child process, killed with its owner.
 struct Process(Child);
@@ -77,6 +79,7 @@ fn spawn(config: &Path, nest: bool) -> Process {
 struct One {
     folder: tempfile::TempDir,
     listen: SocketAddr,
+    _reserved: OwnedFd,
 }
 
 impl One {
@@ -88,7 +91,7 @@ impl One {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         let store = format_store(&data, "n1").expect("a new store");
-        let listen = free_address();
+        let (listen, reserved) = reserve();
         let member = Member {
             id: store.id,
             name: store.name.as_str().into(),
@@ -103,7 +106,7 @@ impl One {
         change(&mut config);
         let text = toml::to_string(&config).expect("a configuration is TOML");
         std::fs::write(folder.path().join("node.toml"), text).expect("a file");
-        Self { folder, listen }
+        Self { folder, listen, _reserved: reserved }
     }
 
     fn start(&self, nest: bool) -> Process {
@@ -127,16 +130,14 @@ impl One {
     }
 }
 
-/// An address that nobody listens on and no other test here is given. It is below the ports that the system
-/// hands out by itself, so that no connection takes it meanwhile.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + (std::process::id() % 5_000) as u16;
-    let mut addresses = (0..5_000).map(|_| {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        SocketAddr::from(([127, 0, 0, 1], port))
-    });
-    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
+/// A loopback port that the system chooses and keeps for us as long as the socket lives: bound, but not listened on, so that
+/// nobody else is given it and a node, which may share it, can listen on it again and again.
+fn reserve() -> (SocketAddr, OwnedFd) {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    set_socket_reuseaddr(&socket, true).expect("a port can be shared");
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let name = getsockname(&socket).expect("a bound socket has an address");
+    (name.try_into().expect("an address of the internet"), socket)
 }
 
 fn pid(process: &Process) -> Pid {
@@ -170,7 +171,7 @@ fn a_second_signal_ends_a_node_that_waits_for_requests() {
     let client = runtime.block_on(Client::connect([address.clone()])).expect("it answers");
     let asks = client.clone();
     let asking = runtime.spawn(async move {
-        let three = Options::default().with_quorums(None, Some(3)).within(PATIENCE * 9);
+        let three = Options::default().with_quorums(None, Some(3)).within(PATIENCE * 4);
         asks.put(b"k", None, b"v", &three).await
     });
     let pending = || {
