@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use crate::inner::Inner;
 use crate::metrics::recorder;
 use crate::pace::Foreground;
-use crate::space::Measured;
+use crate::space::{Measured, STALL};
 
 /// How often what was recorded is moved from its buffers into the buckets, scraped or not.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -60,6 +60,7 @@ async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (S
     let Measured { free_bytes, reserve_bytes, short } = node.space.measured();
     gauge!("cartwheel_free_bytes").set(free_bytes as f64);
     gauge!("cartwheel_free_space_reserve_bytes").set(reserve_bytes as f64);
+    gauge!("cartwheel_commit_running_seconds").set(node.space.commit_runs_for().as_secs_f64());
     gauge!("cartwheel_short_of_space").set(f64::from(u8::from(short)));
     let figures = node.pace.figures();
     gauge!("cartwheel_background_allowance").set(figures.allowance);
@@ -72,16 +73,44 @@ async fn metrics_page(State((node, server)): State<(Arc<Inner>, Counter)>) -> (S
     (StatusCode::OK, recorder.render())
 }
 
-/// 200 while the node takes requests.
+/// 200 while the node takes requests and its disk answers.
 async fn health_page(State(node): State<Arc<Inner>>) -> (StatusCode, String) {
     let (name, id) = (node.name(), node.id());
-    let why = match node.standing() {
-        _ if node.is_draining() => "is shutting down",
-        Standing::NoView => "waits for its seeds to tell the layout",
-        Standing::Draining | Standing::Removed => "was removed from the cluster",
+    match ailment(node.standing(), node.is_draining(), node.space.commit_runs_for()) {
+        None => (StatusCode::OK, format!("{name} {id} serves\n")),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {id} {why}\n")),
+    }
+}
+
+/// Why a node is not healthy, if it is not.
+fn ailment(
+    standing: Standing,
+    is_draining: bool,
+    commit_runs_for: Duration,
+) -> Option<&'static str> {
+    match standing {
+        _ if is_draining => Some("is shutting down"),
+        Standing::NoView => Some("waits for its seeds to tell the layout"),
+        Standing::Draining | Standing::Removed => Some("was removed from the cluster"),
         Standing::Joining | Standing::Member => {
-            return (StatusCode::OK, format!("{name} {id} serves\n"));
+            (commit_runs_for >= STALL).then_some("waits for its disk: a commit hangs")
         }
-    };
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {id} {why}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_waits_for_its_disk_is_not_healthy() {
+        let member = |runs_for| ailment(Standing::Member, false, runs_for);
+        assert_eq!(member(Duration::ZERO), None);
+        assert_eq!(member(STALL - Duration::from_nanos(1)), None);
+        assert!(member(STALL).is_some_and(|why| why.contains("a commit hangs")));
+        assert!(
+            ailment(Standing::Removed, false, STALL).is_some_and(|why| why.contains("removed"))
+        );
+        assert!(ailment(Standing::Member, true, STALL).is_some_and(|why| why.contains("down")));
+    }
 }

@@ -98,6 +98,10 @@ fn describe() {
     describe_gauge!("cartwheel_store_bytes", "What the store takes on the disk");
     describe_gauge!("cartwheel_free_bytes", "What the disk still takes");
     describe_gauge!("cartwheel_free_space_reserve_bytes", "Below this clients' writes are refused");
+    describe_gauge!(
+        "cartwheel_commit_running_seconds",
+        "How long the commit that runs has been running"
+    );
     describe_gauge!("cartwheel_short_of_space", "1 while clients' writes are refused for that");
 }
 

@@ -5,10 +5,13 @@
 //! may write several times what is committed, so that committed bytes do not tell when to look again, and to ask is
 //! nothing beside a sync. It is a measurement and no promise: where peers go on writing, a disk that stays short ends
 //! in a failed commit, which stops the process.
+//!
+//! A commit that never ends is no failure that anybody is told of: how long the present one has run is shown, and a node
+//! whose disk has not answered for [`STALL`] is not healthy.
 
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::engine::{Batch, DiskSpace, Engine, EngineError, Layer};
 
@@ -23,6 +26,9 @@ const SHARE: u64 = 8;
 /// at the reserve does not make the node change its mind with every commit.
 const MARGIN: u64 = 8;
 
+/// A commit that has run for so long is said to hang.
+pub(crate) const STALL: Duration = Duration::from_secs(10);
+
 /// What watches a node's disk.
 pub(crate) struct Space {
     engine: Arc<dyn Engine>,
@@ -30,10 +36,14 @@ pub(crate) struct Space {
     /// Tells the shards whether the disk is short.
     tell: Box<dyn Fn(bool) + Send + Sync>,
     state: Mutex<State>,
+    /// When the commit that runs began.
+    commit: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct State {
+    /// Whether the log has been told that a commit hangs.
+    hangs: bool,
     short: bool,
     free_bytes: u64,
     /// Whether the last measurement failed.
@@ -61,8 +71,9 @@ impl Space {
     ) -> Result<Self, EngineError> {
         let DiskSpace { free_bytes, total_bytes } = engine.space()?;
         let reserve_bytes = reserve_bytes.unwrap_or(DEFAULT_RESERVE.min(total_bytes / SHARE));
-        let state = Mutex::new(State { short: false, free_bytes, failed: false });
-        let space = Self { engine, reserve_bytes, tell: Box::new(tell), state };
+        let state = State { hangs: false, short: false, free_bytes, failed: false };
+        let (tell, state, commit) = (Box::new(tell), Mutex::new(state), Mutex::default());
+        let space = Self { engine, reserve_bytes, tell, state, commit };
         space.look(0);
         Ok(space)
     }
@@ -72,6 +83,7 @@ impl Space {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
             ticks.tick().await;
+            self.look_at_commit();
             // On a disk that does not even answer this, commits wait too.
             self.look(0);
         }
@@ -119,10 +131,36 @@ impl Space {
         (self.tell)(short);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // Whoever panicked in there has changed nothing by halves.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long the commit that runs has been running; no time where there is none.
+    pub(crate) fn commit_runs_for(&self) -> Duration {
+        lock(&self.commit).map_or(Duration::ZERO, |began| began.elapsed())
     }
+
+    /// Tells the log of a commit that hangs, once, and when it has come to an end.
+    fn look_at_commit(&self) {
+        let runs_for = self.commit_runs_for();
+        let hangs = runs_for >= STALL;
+        if hangs == mem::replace(&mut self.lock().hangs, hangs) {
+            return;
+        }
+        if hangs {
+            tracing::error!(
+                ?runs_for,
+                "the disk does not answer: a commit hangs, and nothing is acknowledged"
+            );
+        } else {
+            tracing::info!("the disk answers again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// Whoever panicked in there has changed nothing by halves.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An engine whose commits are watched.
@@ -138,7 +176,10 @@ impl Layer for Watched {
 
     fn commit(&self, batch: Batch) -> Result<(), EngineError> {
         self.space.look(batch.bytes() as u64);
-        self.engine.commit(batch)
+        *lock(&self.space.commit) = Some(Instant::now());
+        let done = self.engine.commit(batch);
+        *lock(&self.space.commit) = None;
+        done
     }
 }
 
@@ -154,6 +195,8 @@ mod tests {
         records: MemoryEngine,
         free_bytes: Mutex<Option<u64>>,
         total_bytes: u64,
+        /// Whoever holds this lets no commit end.
+        held: Mutex<()>,
     }
 
     /// What is written to it for each byte that is committed.
@@ -162,7 +205,12 @@ mod tests {
     impl Disk {
         fn new(total_bytes: u64, free_bytes: u64) -> Arc<Self> {
             let free_bytes = Mutex::new(Some(free_bytes));
-            Arc::new(Self { records: MemoryEngine::new(), free_bytes, total_bytes })
+            Arc::new(Self {
+                records: MemoryEngine::new(),
+                free_bytes,
+                total_bytes,
+                held: Mutex::default(),
+            })
         }
 
         fn set(&self, free_bytes: Option<u64>) {
@@ -176,6 +224,7 @@ mod tests {
         }
 
         fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+            drop(self.held.lock());
             let mut free = self.free_bytes.lock().expect("nobody panicked");
             *free = free.map(|free| free.saturating_sub(AMPLIFIED * batch.bytes() as u64));
             self.records.commit(batch)
@@ -265,6 +314,25 @@ mod tests {
         }
         let left = Layer::space(&*disk).expect("it says").free_bytes;
         assert!(left > 15 << 20, "{left} bytes are left when the first write is refused");
+    }
+
+    #[test]
+    fn how_long_a_commit_hangs_is_told_until_it_ends() {
+        let (disk, watched, _) = watched(8_000, Some(2_000));
+        let runs_for = || watched.space.commit_runs_for();
+        std::thread::scope(|scope| {
+            let held = disk.held.lock().expect("nobody panicked");
+            let commits = scope.spawn(|| commit(&watched, 10));
+            let began = Instant::now();
+            let least = Duration::from_millis(5);
+            while runs_for() < least {
+                assert!(began.elapsed() < STALL, "no commit runs");
+                std::thread::yield_now();
+            }
+            drop(held);
+            commits.join().expect("it ends");
+        });
+        assert_eq!(runs_for(), Duration::ZERO);
     }
 
     #[test]
