@@ -2,11 +2,12 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     path::PathBuf,
 };
 
 use cartwheel_client::{Context, Found, Written};
+use cartwheel_protocol::limits::MAX_VALUE;
 use serde_json::json;
 
 use crate::{
@@ -135,10 +136,12 @@ fn value(args: &PutArgs) -> Result<Vec<u8>, Failure> {
     };
     let mut bytes = Vec::new();
     let is_input = path.as_os_str() == "-";
+    // One more byte than is allowed: how much too much it is does not matter.
+    let most = MAX_VALUE as u64 + 1;
     let read = if is_input {
-        std::io::stdin().read_to_end(&mut bytes)
+        std::io::stdin().take(most).read_to_end(&mut bytes)
     } else {
-        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+        File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
     let cannot = |why| Failure::arguments(format!("{} cannot be read: {why}", path.display()));
     read.map_err(cannot).map(|_| bytes)
@@ -153,8 +156,12 @@ fn show_raw(found: &Found) -> Result<Exit, Failure> {
             format!("there are {count} values; --raw writes one, and without it all are shown"),
         ));
     };
-    let wrote = std::io::stdout().write_all(value);
-    wrote.map_err(Failure::crashed).map(|()| Exit::Done)
+    let mut out = std::io::stdout().lock();
+    match out.write_all(value).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::crashed(error)),
+        // Nor is a reader that goes away an error elsewhere.
+        Ok(()) | Err(_) => Ok(Exit::Done),
+    }
 }
 
 /// A value as JSON: a string, or an object with its bytes where it is no text.
@@ -173,7 +180,7 @@ fn hex(bytes: &[u8]) -> String {
 fn as_text(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),
-        Err(_) => format!("{} bytes that are no text: --raw writes them", value.len()),
+        Err(_) => format!("{} bytes that are no text", value.len()),
     }
 }
 

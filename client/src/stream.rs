@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn both_ends_notice_that_the_other_has_gone_without_a_word() {
+    async fn both_ends_are_told_to_ask_whether_the_other_is_there() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let dialled = open_stream(&address, ASK_EVERY).await.expect("it is listened to");
@@ -47,6 +47,8 @@ mod tests {
             assert!(stream.nodelay().expect("it says"));
             assert!(sockopt::socket_keepalive(&stream).expect("it says"));
             assert_eq!(sockopt::tcp_keepidle(&stream).expect("it says"), ASK_AFTER);
+            assert_eq!(sockopt::tcp_keepintvl(&stream).expect("it says"), ASK_EVERY);
+            assert_eq!(sockopt::tcp_keepcnt(&stream).expect("it says"), ASK_TIMES);
         }
     }
 }

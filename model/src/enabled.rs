@@ -109,7 +109,8 @@ impl World {
                     .map(|(keep, _)| Action::Crash { node, keep: keep as u8 + 1 }),
             );
         }
-        // Of its messages those that arrive may do so before: to lose the rest at once is to lose any of them.
+        // Of its messages those that arrive may do so before. That some arrive after its restart while others of the same run are
+        // lost takes the budget of drops.
         if !host.is_up() && self.network.packets().iter().any(|p| p.from == self.node(node)) {
             actions.push(Action::Hush(node));
         }

@@ -223,6 +223,7 @@ impl Preset {
             plan: plans::anti_entropy,
             needs: &[
                 Witness::TreesMended,
+                Witness::CrashLost,
                 Witness::CrashHushed,
                 Witness::Restarted,
                 Witness::Quiet,

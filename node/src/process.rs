@@ -36,8 +36,10 @@ pub(crate) fn allow_open_files(connections: usize) {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     let before = getrlimit(Resource::Nofile);
+    let needed = connections as u64 + OTHER_FILES;
     let mut limit = before;
-    limit.current = limit.maximum;
+    // Where there is no limit but the kernel's own, it refuses what is more than that.
+    limit.current = Some(limit.maximum.unwrap_or(needed));
     let allowed = match setrlimit(Resource::Nofile, limit) {
         Ok(()) => limit.current,
         Err(error) => {
@@ -45,7 +47,6 @@ pub(crate) fn allow_open_files(connections: usize) {
             before.current
         }
     };
-    let needed = connections as u64 + OTHER_FILES;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
         tracing::warn!(
             allowed,

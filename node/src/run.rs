@@ -1,6 +1,7 @@
 //! A node as a process: `cartwheel serve`.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -8,6 +9,9 @@ use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::node::{Node, Options};
 use crate::process;
+
+/// Signals that come so soon after each other are one wish: programs that pass signals on send them twice.
+const ONE_WISH: Duration = Duration::from_secs(1);
 
 /// Why a node that ran has ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,12 +24,13 @@ pub struct ExitReason {
 
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.drained { "drained" } else { "requests were still under way" };
+        let how = if self.drained { "drained" } else { "requests may still have been under way" };
         write!(f, "{}: {how}", self.signal)
     }
 }
 
-/// Serves until SIGTERM or SIGINT; a second one ends it without waiting for requests or the disk. Logs go to the caller's tracing subscriber; it should filter `tarpc=warn`.
+/// Serves until SIGTERM or SIGINT; one that comes a second later or more ends it without waiting for requests
+/// or the disk. Logs go to the caller's tracing subscriber; it should filter `tarpc=warn`.
 ///
 /// A store that fails, or a panic of a shard, ends the process with
 /// [`EXIT_FAIL_STOP`](crate::EXIT_FAIL_STOP).
@@ -62,15 +67,28 @@ pub fn run(config: NodeConfig) -> Result<ExitReason, NodeError> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal, "shutting down; a second signal ends the node at once");
+        tracing::info!(
+            signal,
+            "shutting down; a signal from now on ends the node at once, but for the next second"
+        );
         let drained = tokio::select! {
             drained = node.shutdown() => drained?,
-            _ = terminate.recv() => false,
-            _ = interrupt.recv() => false,
+            again = signalled_again() => again.map_err(failed).map(|()| false)?,
         };
         Ok(ExitReason { signal, drained })
     });
     // Neither a store that is being opened nor a name that is looked up keeps a process that was told to end.
     runtime.shutdown_background();
     ended
+}
+
+/// Ends with a signal that comes later than [`ONE_WISH`] from now.
+async fn signalled_again() -> std::io::Result<()> {
+    tokio::time::sleep(ONE_WISH).await;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
 }

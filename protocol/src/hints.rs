@@ -193,9 +193,15 @@ impl Handoff {
     pub(crate) fn page<S: Storage>(&mut self, env: &mut Env<'_, S>) {
         let mut from = self.cursor.take().or_else(|| next_foreign(env, Partition(0)));
         let (mut bytes, mut looked_at) = (0, 0);
+        // The end of the run of partitions that is looked at: nothing but a look at all of them finds it.
+        let mut run: Option<Option<Partition>> = None;
         for _ in 0..env.config.handoff_page {
             let Some(at) = from.take() else { break };
-            let owned = next_owned(env, at.partition);
+            let owned = match run {
+                Some(owned) if owned.is_none_or(|owned| at.partition < owned) => owned,
+                Some(_) | None => next_owned(env, at.partition),
+            };
+            run = Some(owned);
             from = match env.storage.scan(&at, owned, 1).pop() {
                 Some((key, stored)) => {
                     // What is not sent was read all the same.

@@ -155,9 +155,9 @@ fn reap_rounds_among_other_faults_lose_nothing() {
     let nodes = ["n3", "n1", "n4", "n2", "n5"].repeat(3);
     let reap = json!({ "kind": "reap", "nodes": nodes, "older_than_s": 2 });
     let kill = json!({ "kind": "kill", "node": "n2" });
-    let faults = [(1_000, 700, kill), (4_500, 6_500, reap)];
-    let schedule = schedule_of((5, 1), 12, store.path(), &faults, &[]);
-    let arguments = ["--time-limit", "12", "--nodes", "5", "--schedule", &schedule];
+    let faults = [(1_000, 700, kill), (4_500, 14_500, reap)];
+    let schedule = schedule_of((5, 1), 20, store.path(), &faults, &[]);
+    let arguments = ["--time-limit", "20", "--nodes", "5", "--schedule", &schedule];
     let (code, results, said) = campaign(store.path(), &[&arguments[..], &UNHURRIED].concat());
     assert_eq!((code, &results["valid?"]), (0, &Value::Bool(true)), "{said}");
     let faults = &results["faults"];

@@ -25,8 +25,6 @@ use crate::progress::say;
 const READERS: usize = 8;
 /// How many nodes own a copy of a key in the buckets that are measured.
 const OWNERS: usize = 3;
-/// So many keys for each that a node is to miss are not asked for by clients: it does not own every key.
-const RESERVED: u64 = 2;
 
 /// What brings a node what it missed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -108,7 +106,7 @@ pub(super) async fn measure(
     ground: &ProcessGround,
     connection: &Connection,
 ) -> anyhow::Result<Repairs> {
-    let reserved = differing * RESERVED;
+    let reserved = reserved(args.nodes, differing);
     if reserved >= args.keys {
         bail!(
             "{reserved} keys for {differing} that are missed leave none of {} to ask for",
@@ -152,6 +150,15 @@ pub(super) async fn measure(
         repairs.push(Repair { beside, repaired, took_s, trees_after_s });
     }
     Ok(Repairs::new(args, operation, (by, differing, repairs)))
+}
+
+/// So many of the last keys are not asked for by clients, so that there are enough among them of which a node owns a copy.
+fn reserved(nodes: u16, count: u64) -> u64 {
+    if usize::from(nodes) <= OWNERS {
+        return count;
+    }
+    // Twice what it owns of them on an even layout, and some where that is few.
+    2 * count * u64::from(nodes) / OWNERS as u64 + 64
 }
 
 /// So many of the last keys of which a node owns a copy.

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{ControlInbox, Delivery};
 
-/// How long after it did not answer a seed is asked again; each time in vain doubles it.
+/// How long after seeds did not answer they are asked again.
 const PAUSE: Duration = Duration::from_millis(250);
-/// At the most.
+/// Where the cluster is known each round in vain doubles that, up to this, until all are asked again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long after all seeds answered they are asked again: others may answer there by then.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);

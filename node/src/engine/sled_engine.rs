@@ -173,11 +173,17 @@ impl Engine for SledEngine {
         until: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>, EngineError> {
-        self.noting(self.page(from, until, limit))
+        let page = || self.page(from, until, limit);
+        // Read twice: what the second read finds whole was not the disk's fault.
+        let page = page().or_else(|_| page());
+        if let Err(EngineError::Damaged(what)) = &page {
+            self.note_damage(what);
+        }
+        page
     }
 
     fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-        self.noting(self.write(&batch))
+        self.write(&batch)
     }
 
     fn size_bytes(&self) -> Result<u64, EngineError> {
@@ -192,14 +198,12 @@ impl Engine for SledEngine {
 }
 
 impl SledEngine {
-    /// Damage for which the caller must stop is noted, so that the next start does not run into it again.
-    fn noting<T>(&self, done: Result<T, EngineError>) -> Result<T, EngineError> {
-        if let Err(EngineError::Damaged(what)) = &done
-            && let Err(error) = sled_folder::note_damage(&self.path, what)
-        {
+    /// A page for which nobody can say which records are in it stops the node, and would stop it again after each start: a node
+    /// lists all its records then.
+    fn note_damage(&self, what: &str) {
+        if let Err(error) = sled_folder::note_damage(&self.path, what) {
             tracing::error!(%error, what, "that the store is damaged could not be noted");
         }
-        done
     }
 
     fn page(

@@ -45,7 +45,7 @@ pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, EngineErro
     remove_snapshots(path, |name| name.ends_with(UNFINISHED_SUFFIX))?;
     let db = match open_unlocked(path, cache_bytes)? {
         Ok(db) => db,
-        Err(error) if is_corruption(&error) || is_full(&error) => {
+        Err(sled::Error::Corruption { .. }) => {
             remove_snapshots(path, |_| true)?;
             open_unlocked(path, cache_bytes)?.map_err(|error| cannot_open(path, error))?
         }
@@ -84,9 +84,10 @@ pub(super) fn note_damage(path: &Path, what: &str) -> io::Result<()> {
 /// sled would make a new log when the log is gone, and so forget everything in silence.
 fn check_files(path: &Path) -> Result<(), EngineError> {
     let spoilt = path.join(SPOILT_FILE);
-    match fs::read_to_string(&spoilt) {
+    match fs::read(&spoilt) {
         Ok(what) => {
-            let (what, file) = (what.trim_end(), spoilt.display());
+            let (what, file) = (String::from_utf8_lossy(&what), spoilt.display());
+            let what = what.trim_end();
             let reason =
                 format!("it was found damaged while it was in use: {what} (noted in {file})");
             return Err(EngineError::CannotOpen { path: path.to_owned(), reason });
@@ -152,15 +153,6 @@ fn cannot_open(path: &Path, error: sled::Error) -> EngineError {
             EngineError::CannotOpen { path: path.to_owned(), reason: error.to_string() }
         }
     }
-}
-
-fn is_corruption(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Corruption { .. })
-}
-
-/// Whether the disk is full: a new snapshot is written beside the old one, and is about as large.
-fn is_full(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull)
 }
 
 /// Whether another process has the lock; sled has no error of its own for this.

@@ -1,5 +1,6 @@
-//! The way into a shard: one channel, in order, with bounds for each kind of load from outside, in number and in bytes: a
-//! disk that stalls must not fill the memory with large values.
+//! The way into a shard: one channel, in order, with bounds for each kind of load from outside, in number and in bytes: where
+//! the disk stalls, shards wait, and what comes meanwhile must not fill the memory. What is larger than the bound is taken
+//! where nothing else waits.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};

@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use cartwheel_client::service::Status;
 use cartwheel_node::EngineKind;
-use cartwheel_node::engine::{Batch, Engine, SledEngine};
 use cartwheel_protocol::request::{Refusal, Request, Response};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -64,13 +62,9 @@ impl SmallDisk {
         self.0.path()
     }
 
-    fn free_bytes(&self) -> u64 {
-        let stat = rustix::fs::statvfs(self.path()).expect("it is mounted");
-        stat.f_bavail * stat.f_frsize
-    }
-
     fn free_mib(&self) -> u64 {
-        self.free_bytes() >> 20
+        let stat = rustix::fs::statvfs(self.path()).expect("it is mounted");
+        (stat.f_bavail * stat.f_frsize) >> 20
     }
 
     /// Takes all but [`FREE_MIB`] until the file is removed.
@@ -209,43 +203,4 @@ async fn a_node_short_of_space_takes_a_hint_and_hands_it_over() {
     for number in 0..4 {
         cluster.kill(number).await;
     }
-}
-
-/// At a start sled writes a snapshot beside the one that it has, which grows with the number of records.
-#[test]
-fn a_store_opens_where_there_is_no_room_for_a_second_snapshot() {
-    const RECORDS: u32 = 100_000;
-    let Some(disk) = SmallDisk::mount_or_skip() else { return };
-    let path = disk.path().join("sled");
-    let engine = SledEngine::open(&path).expect("a new store");
-    let write = |from: u32, until: u32| {
-        let mut batch = Batch::new();
-        for number in from..until {
-            batch.write(Bytes::from(format!("key {number:08}")), Some(Bytes::from_static(b"v")));
-        }
-        batch
-    };
-    for from in (0..RECORDS).step_by(10_000) {
-        engine.commit(write(from, from + 10_000)).expect("it commits");
-    }
-    drop(engine);
-    let snapshots = || {
-        let entries = fs::read_dir(&path).expect("a folder").flatten();
-        let snapshots =
-            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("snap."));
-        snapshots.map(|entry| entry.metadata().expect("it is there").len()).sum::<u64>()
-    };
-    let engine = SledEngine::open(&path).expect("a sound store");
-    engine.commit(write(RECORDS, RECORDS + 1)).expect("it commits");
-    drop(engine);
-    let taken = snapshots();
-    let mut ballast = fs::File::create(disk.path().join("ballast")).expect("a file");
-    while disk.free_bytes() > taken / 2 {
-        let most = (disk.free_bytes() - taken / 2).min(1 << 20) as usize;
-        ballast.write_all(&vec![1; most]).expect("there is space");
-    }
-    let engine = SledEngine::open(&path).expect("its old snapshot makes room");
-    let page = engine.scan(b"", None, RECORDS as usize * 2).expect("it can be listed");
-    assert_eq!(page.len(), RECORDS as usize + 1);
-    drop(engine);
 }
