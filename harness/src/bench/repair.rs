@@ -2,9 +2,9 @@
 //!
 //! One node is killed and misses writes of so many keys. Clients ask for other keys only, so that reads mend nothing. Where trees
 //! are measured nobody owes it anything, for there are no fallbacks; where hints are there are no trees. What counts is what
-//! was asked from when it serves again until it holds all that it missed, and its trees, which it lost with its memory, are
-//! built again; beside it stands what was asked in as much time before the kill. With no key that differs it is what building
-//! trees and comparing equal ones costs.
+//! was asked from when it serves again (with hints: from when it is started) until it holds all that it missed, and its trees,
+//! which it lost with its memory, are built again; beside it stands what was asked in as much time before the kill. With no key
+//! that differs it is what building trees and comparing equal ones costs.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -93,7 +93,7 @@ pub struct Repair {
     /// How many keys exchanges of trees found to differ, counted by who began the exchange. Where clients write it is more than
     /// what was missed: a tree that is compared in the middle of a write differs too.
     pub repaired: u64,
-    /// From when the node served until its trees were whole and it held what it had missed, in seconds.
+    /// From when the node served (with hints: was started) until its trees were whole and it held what it had missed, in seconds.
     pub took_s: f64,
     /// The same until its trees were whole only; at once where there are none.
     pub trees_after_s: f64,
@@ -212,7 +212,8 @@ impl Missed<'_> {
         let started = Instant::now();
         ground.end(self.repetition).await?;
         ground.ready().await?;
-        let from = Instant::now();
+        // Hints come as soon as others are connected to it, which may be before it is known to serve.
+        let from = if self.by == Bringing::Hints { started } else { Instant::now() };
         if self.by == Bringing::Trees {
             trees::wait_until_whole(ground, connection, (self.node.0, started)).await?;
         }
