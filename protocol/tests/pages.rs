@@ -1,17 +1,20 @@
 //! A page of background work is bounded in bytes too: large objects make it shorter, and every record still has its turn.
 
-use std::{cell::Cell, collections::BTreeMap, sync::Arc};
+mod support;
+
+use std::sync::Arc;
 
 use cartwheel_protocol::{
     Config, Effects, Input, Replica, Timer,
     bucket::{Bucket, BucketName},
     id::{ClusterId, Incarnation, NodeId, PutId, Zone},
-    key::{Key, Partition, Partitions, RecordKey},
+    key::{Key, Partitions},
     layout::{Layout, Member},
-    record::{Record, Storage, Stored},
     request::{Operation, Request},
     view::View,
 };
+
+use support::listing::Listing;
 
 const KEYS: u64 = 64;
 const BYTES: usize = 100 << 10;
@@ -20,47 +23,19 @@ const MOST: u64 = 4;
 /// So many records take 256 KiB: more are not taken in one step.
 const FIT: u64 = 3;
 
-/// Counts what it hands out.
-#[derive(Default)]
-struct Counting {
-    records: BTreeMap<RecordKey, Record>,
-    listed: Cell<u64>,
-}
-
-impl Storage for Counting {
-    fn read(&self, key: &RecordKey) -> Stored {
-        self.records.read(key)
-    }
-
-    fn write(&mut self, key: RecordKey, record: Option<Record>) {
-        self.records.write(key, record);
-    }
-
-    fn scan(
-        &self,
-        from: &RecordKey,
-        until: Option<Partition>,
-        limit: usize,
-    ) -> Vec<(RecordKey, Stored)> {
-        let found = self.records.scan(from, until, limit);
-        self.listed.set(self.listed.get() + found.len() as u64);
-        found
-    }
-}
-
 /// A node alone that was started again with many large values, and has all its trees to build and all records to look at.
-fn alone() -> (Replica, Counting) {
+fn alone() -> (Replica, Listing) {
     let address = "n1:1".into();
     let me =
         Member { id: NodeId(1), name: "n1".into(), address, zone: Zone("z".into()), weight: 1 };
     let partitions = Partitions::new(1).expect("a power of two");
     let layout = Layout::form([me], partitions, Bucket::built_in()).expect("a layout");
     let view = Arc::new(View::new(Arc::new(layout)));
-    let mut storage = Counting::default();
+    let mut storage = Listing::default();
     let (tree_page, handoff_page, tree_rescan_every_ms) = (256, 256, 0);
     let config =
         Config { tree_page, handoff_page, tree_rescan_every_ms, ..Config::new(ClusterId(7)) };
-    let start = |run, storage: &mut Counting| {
+    let start = |run, storage: &mut Listing| {
         let mut replica = Replica::new(NodeId(1), Incarnation(run), config.clone());
         replica.step(storage, Input::View(view.clone()), &mut Effects::new());
         replica
@@ -79,13 +54,13 @@ fn alone() -> (Replica, Counting) {
 }
 
 /// How many records each step lists, from this input on until the timer's lists none.
-fn steps(replica: &mut Replica, storage: &mut Counting, first: Input, timer: Timer) -> Vec<u64> {
+fn steps(replica: &mut Replica, storage: &mut Listing, first: Input, timer: Timer) -> Vec<u64> {
     let (mut steps, mut input) = (Vec::new(), first);
     loop {
-        storage.listed.set(0);
+        storage.take_listed();
         replica.step(storage, input, &mut Effects::new());
         input = Input::Timeout(timer);
-        match storage.listed.get() {
+        match storage.take_listed().len() as u64 {
             0 => return steps,
             listed => steps.push(listed),
         }

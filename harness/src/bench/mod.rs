@@ -53,7 +53,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
   cartwheel bench --join --time 60                  (latencies while a node joins)
   cartwheel bench --restart get --keys 1000000      (until a killed node serves and has its trees)
   cartwheel bench --repair 1000 --rate 1000         (latencies while 1,000 of the keys are repaired)
-  cartwheel bench --hints 1000 --rate 1000          (the same while hints of 1,000 keys are handed over)
+  cartwheel bench --hints 1000 --nodes 4 --rate 1000  (the same while hints of 1,000 keys are handed over)
   cartwheel bench --against 127.0.0.1:7400 --json")]
 pub struct BenchArgs {
     /// A node of a running cluster, host:port [default: a cluster of its own]
@@ -87,7 +87,8 @@ pub struct BenchArgs {
     /// no fallbacks then [default operation: get]
     #[arg(long, value_name = "KEYS", conflicts_with_all = ["against", "gap", "join", "restart", "strict"])]
     pub repair: Option<u64>,
-    /// The same, but that hints bring it what it missed: nodes do not compare trees then [default operation: get]
+    /// The same, but that hints bring it what it missed: nodes do not compare trees then, and there must be four or more, so
+    /// that one holds what another misses [default operation: get]
     #[arg(long, value_name = "KEYS",
         conflicts_with_all = ["against", "gap", "join", "restart", "repair", "strict"])]
     pub hints: Option<u64>,

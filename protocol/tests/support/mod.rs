@@ -7,5 +7,6 @@ pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod history;
 pub(crate) mod layouts;
+pub(crate) mod listing;
 pub(crate) mod metadata;
 pub(crate) mod walk;
